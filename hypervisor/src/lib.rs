@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The hypervisor: physical CPUs, VMX, guest memory, virtual CPUs, devices and virtual machines.
+//!
+//! A library, so that everything that is not a hardware leaf builds and is tested on the host with plain
+//! `cargo test`. `boot` turns it into an image.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod devices;
+pub mod irqchip;
+pub mod mmu;
+pub mod vcpu;
+pub mod vm;

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guest memory: what is where in guest-physical space, and the tables that translate it.
+
+mod guest_physical;
+
+pub use guest_physical::GuestMemory;
+pub use guest_physical::GuestPhysical;
+pub use guest_physical::Unbacked;

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A virtual machine: what declares it, what is loaded into it, and its life.
