@@ -3,12 +3,25 @@
 //!
 //! A library, so that everything that is not a hardware leaf builds and is tested on the host with plain
 //! `cargo test`. `boot` turns it into an image.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_os = "none", no_std)]
 
 extern crate alloc;
 
+pub mod acpi;
+pub mod boot_info;
+pub mod console;
+pub mod cpu;
 pub mod devices;
 pub mod irqchip;
+pub mod memory;
 pub mod mmu;
 pub mod vcpu;
 pub mod vm;
+pub mod vmx;
+
+#[cfg(target_os = "none")]
+mod start;
+#[cfg(target_os = "none")]
+pub use start::panicked;
+#[cfg(target_os = "none")]
+pub use start::start;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guest memory: what is where in guest-physical space, and the tables that translate it.
 
+pub mod ept;
 mod guest_physical;
+pub mod ram;
 
 pub use guest_physical::GuestMemory;
 pub use guest_physical::GuestPhysical;

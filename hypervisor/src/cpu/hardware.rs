@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ports, model-specific registers and the time-stamp counter: traits to be modelled in tests, and the real ones.
+
+// UNSAFETY: I/O and MSR instructions reach anything; who calls them here is the hypervisor, which owns the machine.
+#![expect(unsafe_code)]
+
+/// The machine's I/O ports.
+pub trait PortIo {
+    /// Reads one byte.
+    fn read_u8(&self, port: u16) -> u8;
+    /// Writes one byte.
+    fn write_u8(&self, port: u16, value: u8);
+    /// Reads four bytes.
+    fn read_u32(&self, port: u16) -> u32;
+    /// Writes two bytes.
+    fn write_u16(&self, port: u16, value: u16);
+}
+
+/// The machine's model-specific registers, of the CPU that asks.
+pub trait MsrIo {
+    /// Reads one; the CPU must have it.
+    fn read(&self, msr: u32) -> u64;
+    /// Writes one; the CPU must have it and take the value.
+    fn write(&self, msr: u32, value: u64);
+}
+
+/// The real ports.
+#[derive(Clone, Copy, Debug)]
+pub struct NativePorts;
+
+/// The real model-specific registers.
+#[derive(Clone, Copy, Debug)]
+pub struct NativeMsrs;
+
+impl PortIo for NativePorts {
+    fn read_u8(&self, port: u16) -> u8 {
+        // SAFETY: devices are the hypervisor's alone; none that it talks to writes memory.
+        unsafe { x86_64::instructions::port::PortReadOnly::new(port).read() }
+    }
+
+    fn write_u8(&self, port: u16, value: u8) {
+        // SAFETY: as for `read_u8`.
+        unsafe { x86_64::instructions::port::PortWriteOnly::new(port).write(value) }
+    }
+
+    fn read_u32(&self, port: u16) -> u32 {
+        // SAFETY: as for `read_u8`.
+        unsafe { x86_64::instructions::port::PortReadOnly::new(port).read() }
+    }
+
+    fn write_u16(&self, port: u16, value: u16) {
+        // SAFETY: as for `read_u8`.
+        unsafe { x86_64::instructions::port::PortWriteOnly::new(port).write(value) }
+    }
+}
+
+impl MsrIo for NativeMsrs {
+    fn read(&self, msr: u32) -> u64 {
+        // SAFETY: reading changes no memory; an MSR that is not there ends in our own #GP report.
+        unsafe { x86_64::registers::model_specific::Msr::new(msr).read() }
+    }
+
+    fn write(&self, msr: u32, value: u64) {
+        // SAFETY: the MSRs that the hypervisor writes are the APIC's, those of VMX, and guest state that our code does not use.
+        unsafe { x86_64::registers::model_specific::Msr::new(msr).write(value) }
+    }
+}
+
+/// The time-stamp counter.
+#[must_use]
+pub fn tsc() -> u64 {
+    // SAFETY: reads a counter.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Sets the extended control register (which state components XSAVE manages).
+///
+/// The value must be one that the SDM allows on this CPU, or the instruction faults.
+pub fn set_xcr0(value: u64) {
+    // SAFETY: our own code uses no extended state; what it may be was checked by the caller, and a fault is reported.
+    unsafe {
+        core::arch::asm!(
+            "xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+}
+
+/// Lets pending interrupts in, once, and none after.
+#[cfg(target_os = "none")]
+pub fn take_interrupts() {
+    // SAFETY: handlers only acknowledge; `nop` is the instruction after STI, before which nothing is delivered.
+    unsafe { core::arch::asm!("sti", "nop", "cli", options(nostack)) };
+}
+
+/// Halts until an interrupt has been handled.
+#[cfg(target_os = "none")]
+pub fn wait_for_interrupt() {
+    // SAFETY: as for `take_interrupts`; STI lets nothing in before HLT, so no wake-up is lost.
+    unsafe { core::arch::asm!("sti", "hlt", "cli", options(nostack)) };
+}
+
+/// Halts for ever.
+#[cfg(target_os = "none")]
+pub fn stop() -> ! {
+    loop {
+        // SAFETY: with interrupts off nothing but an NMI wakes it, and then it halts again.
+        unsafe { core::arch::asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}

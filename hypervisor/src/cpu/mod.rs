@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One physical CPU: its tables, its interrupts, its clock.
+
+#[cfg(target_os = "none")]
+pub mod clock;
+#[cfg(target_os = "none")]
+pub mod descriptors;
+pub mod hardware;
+#[cfg(target_os = "none")]
+pub mod interrupts;
+#[cfg(target_os = "none")]
+pub mod io_apic;
+#[cfg(target_os = "none")]
+pub mod local_apic;
+#[cfg(target_os = "none")]
+pub mod power;
+
+/// Interrupt vectors of our own.
+pub mod vector {
+    /// The local APIC's timer: a guest's timer is due.
+    pub const TIMER: u8 = 0x20;
+    /// A character came in on the serial port.
+    pub const SERIAL: u8 = 0x21;
+    /// What the local APIC raises when there is nothing to raise (SDM vol. 3, 12.9).
+    pub const SPURIOUS: u8 = 0xff;
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Our own memory: physical frames, the heap, and the page tables that we run on.
+
+pub mod address_space;
+pub mod bring_up;
+pub mod frame_bitmap;
+pub mod frames;
+#[cfg(target_os = "none")]
+pub mod heap;
+pub mod physical;
+
+pub use frames::Frames;
+pub use frames::OutOfFrames;
+pub use physical::PhysicalRead;
+
+/// Bytes of a frame.
+pub const FRAME: u64 = 4 << 10;
+/// Bytes of a 2 MiB page.
+pub const PAGE_2M: u64 = 2 << 20;
+/// Bytes of a 1 GiB page.
+pub const PAGE_1G: u64 = 1 << 30;

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The way up, step by step: log, memory, this CPU, what we run on, VMX, and then the virtual machines.
+
+// UNSAFETY: takes the machine over.
+#![expect(unsafe_code)]
+
+use crate::acpi::Platform;
+use crate::acpi::RootTable;
+use crate::boot_info::BootInfo;
+use crate::boot_info::ImageLayout;
+use crate::boot_info::PhysicalRange;
+use crate::boot_info::StartError;
+use crate::console;
+use crate::console::serial::COM1_IRQ;
+use crate::cpu::clock::Clock;
+use crate::cpu::descriptors;
+use crate::cpu::hardware;
+use crate::cpu::interrupts;
+use crate::cpu::io_apic;
+use crate::cpu::local_apic::LocalApic;
+use crate::cpu::vector;
+use crate::memory::FRAME;
+use crate::memory::address_space;
+use crate::memory::bring_up;
+use crate::memory::frame_bitmap::FrameBitmap;
+use crate::memory::frames;
+use crate::memory::physical;
+use crate::memory::physical::ALWAYS_MAPPED;
+use crate::memory::physical::DirectMap;
+use alloc::string::String;
+use alloc::string::ToString;
+use core::fmt::Display;
+use core::panic::PanicInfo;
+use log::error;
+use log::info;
+
+/// No machine of today has more physical memory.
+const MEMORY_LIMIT: u64 = 1 << 46;
+/// Bytes of the stack that everything runs on.
+const STACK: u64 = 64 << 10;
+
+/// Starts the hypervisor.
+///
+/// # Safety
+/// Called once, on the boot CPU, with interrupts off, on tables that map the first 4 GiB at their place and in the direct
+/// map, and the image where it is linked.
+pub unsafe fn start(boot: Result<BootInfo, StartError>, image: &ImageLayout) -> ! {
+    console::log::start(log::LevelFilter::Info);
+    let serial = console::announce();
+    info!("Satori {}: a hypervisor that knows that it is nested", env!("CARGO_PKG_VERSION"));
+    if !serial {
+        info!("no serial port: this log is in memory only");
+    }
+    let boot = or_stop(boot);
+    interrupts::load();
+    // SAFETY: this is the one call, on the boot tables.
+    let memory_end = or_stop(unsafe { memory(&boot, image) });
+    let stack = or_stop(address_space::new_stack(STACK));
+    let state = alloc::boxed::Box::new(Start { boot, image: image.clone(), memory_end });
+    // SAFETY: the stack is fresh; nothing of the old one is needed any more.
+    unsafe { call_on(stack.top.as_u64(), alloc::boxed::Box::into_raw(state)) }
+}
+
+/// What is carried over to the second stack.
+struct Start {
+    boot: BootInfo,
+    image: ImageLayout,
+    memory_end: u64,
+}
+
+/// Sets up the frame allocator and, with it, the heap; then our own page tables. Gives the end of RAM.
+///
+/// # Safety
+/// As for [`start`].
+unsafe fn memory(boot: &BootInfo, image: &ImageLayout) -> Result<u64, String> {
+    let end = bring_up::memory_end(boot, MEMORY_LIMIT);
+    let words = FrameBitmap::words_for((end / FRAME) as usize);
+    let bytes = (words as u64 * 8).next_multiple_of(FRAME);
+    let place = bring_up::place_for(boot, image.physical(), bytes, ALWAYS_MAPPED).ok_or(
+        "the memory map has no room for the frame allocator below 4 GiB: give the machine more memory",
+    )?;
+    let own = PhysicalRange { start: place, end: place + bytes };
+    // SAFETY: RAM that nobody uses, in the direct map, for ever ours.
+    let words = unsafe { core::slice::from_raw_parts_mut(physical::pointer(place).cast::<u64>(), words) };
+    let mut bitmap = FrameBitmap::new(words);
+    bring_up::release_usable(&mut bitmap, boot, image.physical(), own, end);
+    // Until our own tables are in use only the first 4 GiB are mapped; frames are handed out from the lowest on.
+    frames::add_all(bitmap);
+    // SAFETY: the one call, as the caller promised.
+    unsafe { address_space::enter(image, end) }.map_err(|error| error.to_string())?;
+    Ok(end)
+}
+
+/// Leaves the first stack for good.
+///
+/// # Safety
+/// `stack_top` is the top of a stack that nobody uses; `state` came from a `Box`.
+unsafe fn call_on(stack_top: u64, state: *mut Start) -> ! {
+    extern "sysv64" fn enter(state: *mut Start) -> ! {
+        // SAFETY: from the `Box` of `start`, handed over once.
+        let state = unsafe { alloc::boxed::Box::from_raw(state) };
+        on_own_stack(&state.boot, &state.image, state.memory_end)
+    }
+    // SAFETY: as the caller promised; a call pushes a return address, which keeps the alignment that functions expect.
+    unsafe {
+        core::arch::asm!(
+            "mov rsp, {stack}", "xor ebp, ebp", "call {enter}", "ud2",
+            stack = in(reg) stack_top, enter = sym enter, in("rdi") state, options(noreturn)
+        )
+    }
+}
+
+/// Everything after the memory is ours.
+fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
+    // SAFETY: all RAM and the first 4 GiB are in the direct map; firmware's tables and modules are held by no allocator.
+    let direct_map = unsafe { DirectMap::new(memory_end.max(ALWAYS_MAPPED)) };
+    let platform = platform(boot, direct_map);
+    let descriptors = or_stop(descriptors::load());
+    let clock = or_stop(Clock::calibrate(platform.pm_timer));
+    console::log::set_clock(clock.tsc_hz());
+    let apic = or_stop(LocalApic::enable(clock));
+    let input = or_stop(io_apic::route(&platform, COM1_IRQ, vector::SERIAL, apic.id()));
+    if !input {
+        info!("no I/O APIC for the serial port: nothing can be typed");
+    }
+    let _ = (descriptors, image, apic);
+    info!("{} CPUs, TSC {} MHz", platform.cpus.len(), clock.tsc_hz() / 1_000_000);
+    finish(boot, &platform)
+}
+
+fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
+    let root = boot.acpi_root.or_else(|| RootTable::search(&direct_map));
+    root.map(|root| Platform::read(&direct_map, root)).unwrap_or_default()
+}
+
+/// All virtual machines have ended.
+fn finish(boot: &BootInfo, platform: &Platform) -> ! {
+    if boot.option("when-done") == Some("power-off") {
+        info!("powering off");
+        console::flush();
+        crate::cpu::power::off(platform.power_off);
+        info!("this machine did not power off: its ACPI tables may not say how");
+    }
+    info!("halted");
+    hardware::stop()
+}
+
+/// The value, or the end with one line that says why.
+fn or_stop<T>(result: Result<T, impl Display>) -> T {
+    result.unwrap_or_else(|reason| {
+        error!("{reason}");
+        error!("halted");
+        hardware::stop()
+    })
+}
+
+/// Reports a panic, past all locks, and stops.
+pub fn panicked(info: &PanicInfo<'_>) -> ! {
+    console::emergency(format_args!(
+        "PANIC in Satori: {info}\nhalted; please report this with the lines above"
+    ));
+    hardware::stop()
+}

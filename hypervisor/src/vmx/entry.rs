@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Into the guest and back: the general registers, which VMX leaves to software, and nothing else.
+//!
+//! The guest's registers live in an [`EntryFrame`] that also serves as the stack at the time of an exit: HOST_RSP points at
+//! its end, so fifteen pushes put each register in its place. HOST_RSP and HOST_RIP never change while the frame stays where it is.
+
+// UNSAFETY: switches to the guest and back.
+#![expect(unsafe_code)]
+
+use core::arch::naked_asm;
+
+/// The guest's general registers, in the order of their numbers in instructions (SDM vol. 2A, table 3-1), less RSP,
+/// which the VMCS holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Registers {
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rbx: u64,
+    pub rbp: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+}
+
+/// What the entry code works on. It must not move while a VMCS names it as its host stack.
+#[derive(Debug, Default)]
+#[repr(C, align(16))]
+pub struct EntryFrame {
+    /// The guest's registers; valid while it is out.
+    pub registers: Registers,
+    /// Our own stack pointer while the guest is in.
+    host_rsp: u64,
+}
+
+impl EntryFrame {
+    /// What the VMCS takes as HOST_RSP.
+    #[must_use]
+    pub fn host_rsp(&self) -> u64 {
+        (&raw const self.host_rsp).addr() as u64
+    }
+}
+
+/// What the VMCS takes as HOST_RIP.
+#[must_use]
+pub fn host_rip() -> u64 {
+    satori_vm_exit as *const () as u64
+}
+
+/// RFLAGS after VMLAUNCH or VMRESUME: of a VM exit, which clears them all, or of an entry that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryFlags(u64);
+
+impl EntryFlags {
+    /// VMfail (SDM vol. 3, 31.2): CF for "no current VMCS", ZF for "an error number is in the VMCS".
+    const FAILED: u64 = 1 << 0 | 1 << 6;
+
+    /// Whether the guest was not entered at all.
+    #[must_use]
+    pub fn failed(self) -> bool {
+        self.0 & Self::FAILED != 0
+    }
+
+    /// Whether it failed because no VMCS was current.
+    #[must_use]
+    pub fn failed_invalid(self) -> bool {
+        self.0 & 1 != 0
+    }
+}
+
+/// Runs the guest of the current VMCS until its next exit.
+///
+/// # Safety
+/// In VMX root operation, with a current VMCS whose host state is that of this CPU and of `frame`
+/// ([`EntryFrame::host_rsp`], [`host_rip`]), whose launch state is as `launched` says, and whose guest can reach no memory
+/// that is not its own.
+pub unsafe fn enter(frame: &mut EntryFrame, launched: bool) -> EntryFlags {
+    // SAFETY: as the caller promised; `u64::from(bool)` is what the assembly tests.
+    EntryFlags(unsafe { enter_guest(frame, u64::from(launched)) })
+}
+
+/// Saves what the calling convention wants kept, then makes `frame` the stack and pops the guest's registers off it.
+/// Both a VM exit and an entry that fails go on at `satori_vm_exit`, with the stack pointer at the frame's end.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn enter_guest(frame: *mut EntryFrame, launched: u64) -> u64 {
+    naked_asm!(
+        "push rbx",
+        "push rbp",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "mov [rdi + {host_rsp}], rsp",
+        "mov rsp, rdi",
+        // The pops below leave the flags alone.
+        "test rsi, rsi",
+        "pop rax",
+        "pop rcx",
+        "pop rdx",
+        "pop rbx",
+        "pop rbp",
+        "pop rsi",
+        "pop rdi",
+        "pop r8",
+        "pop r9",
+        "pop r10",
+        "pop r11",
+        "pop r12",
+        "pop r13",
+        "pop r14",
+        "pop r15",
+        "jnz 2f",
+        "vmlaunch",
+        "jmp {exit}",
+        "2: vmresume",
+        "jmp {exit}",
+        host_rsp = const core::mem::offset_of!(EntryFrame, host_rsp),
+        exit = sym satori_vm_exit,
+    )
+}
+
+/// Where VM exits land. Not a function: its stack is the end of the frame.
+#[unsafe(naked)]
+unsafe extern "sysv64" fn satori_vm_exit() {
+    naked_asm!(
+        "push r15",
+        "push r14",
+        "push r13",
+        "push r12",
+        "push r11",
+        "push r10",
+        "push r9",
+        "push r8",
+        "push rdi",
+        "push rsi",
+        "push rbp",
+        "push rbx",
+        "push rdx",
+        "push rcx",
+        "push rax",
+        "mov rsp, [rsp + {host_rsp}]",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbp",
+        "pop rbx",
+        // Pushes and pops have left the flags as VMX set them.
+        "pushfq",
+        "pop rax",
+        "ret",
+        host_rsp = const core::mem::offset_of!(EntryFrame, host_rsp),
+    )
+}
+
+const _: () = assert!(core::mem::offset_of!(EntryFrame, host_rsp) == size_of::<Registers>());

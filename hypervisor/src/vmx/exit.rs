@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a VM exit tells: its reason, and the qualification of those reasons that have one.
+
+use bitfield_struct::bitfield;
+use core::fmt;
+
+/// Basic exit reason (SDM vol. 3, appendix C). An open set: a reason that has no name here is data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ExitReason(u16);
+
+macro_rules! exit_reasons {
+    ($($(#[$doc:meta])* $name:ident = $value:literal,)*) => {
+        impl ExitReason {
+            $($(#[$doc])* pub const $name: Self = Self($value);)*
+        }
+
+        impl fmt::Debug for ExitReason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match *self {
+                    $(Self::$name => f.write_str(stringify!($name)),)*
+                    Self(other) => write!(f, "exit reason {other}"),
+                }
+            }
+        }
+    };
+}
+
+exit_reasons! {
+    /// An exception of the guest that the exception bitmap names, or an NMI.
+    EXCEPTION_OR_NMI = 0,
+    /// An interrupt for us.
+    EXTERNAL_INTERRUPT = 1,
+    /// The guest has no way to go on.
+    TRIPLE_FAULT = 2,
+    /// INIT was sent to this CPU.
+    INIT_SIGNAL = 3,
+    /// The guest can take an interrupt now.
+    INTERRUPT_WINDOW = 7,
+    /// The guest switches tasks by hardware.
+    TASK_SWITCH = 9,
+    /// CPUID.
+    CPUID = 10,
+    /// GETSEC.
+    GETSEC = 11,
+    /// HLT.
+    HLT = 12,
+    /// INVD.
+    INVD = 13,
+    /// VMCALL.
+    VMCALL = 18,
+    /// VMCLEAR.
+    VMCLEAR = 19,
+    /// VMLAUNCH.
+    VMLAUNCH = 20,
+    /// VMPTRLD.
+    VMPTRLD = 21,
+    /// VMPTRST.
+    VMPTRST = 22,
+    /// VMREAD.
+    VMREAD = 23,
+    /// VMRESUME.
+    VMRESUME = 24,
+    /// VMWRITE.
+    VMWRITE = 25,
+    /// VMXOFF.
+    VMXOFF = 26,
+    /// VMXON.
+    VMXON = 27,
+    /// MOV to or from a control register.
+    CONTROL_REGISTER = 28,
+    /// IN, OUT and their string forms.
+    IO_INSTRUCTION = 30,
+    /// RDMSR.
+    RDMSR = 31,
+    /// WRMSR.
+    WRMSR = 32,
+    /// Entry failed: the guest's state is not one that can be.
+    INVALID_GUEST_STATE = 33,
+    /// Entry failed while loading MSRs.
+    MSR_LOADING = 34,
+    /// Entry failed with a machine check.
+    MACHINE_CHECK = 41,
+    /// An EPT entry does not allow the access.
+    EPT_VIOLATION = 48,
+    /// An EPT entry is malformed.
+    EPT_MISCONFIGURATION = 49,
+    /// INVEPT.
+    INVEPT = 50,
+    /// INVVPID.
+    INVVPID = 53,
+    /// WBINVD or WBNOINVD.
+    WBINVD = 54,
+    /// XSETBV.
+    XSETBV = 55,
+    /// VMFUNC.
+    VMFUNC = 59,
+}
+
+impl ExitReason {
+    /// The basic reason in the low half of the VMCS's exit reason.
+    #[must_use]
+    pub const fn from_field(field: u32) -> Self {
+        Self(field as u16)
+    }
+}
+
+/// Bit of the VMCS's exit reason that says that the guest was never entered.
+pub const ENTRY_FAILURE: u32 = 1 << 31;
+
+/// Exit qualification of an I/O instruction (SDM vol. 3, table 28-5).
+#[bitfield(u64)]
+pub struct IoQualification {
+    /// Bytes less one: 0, 1 or 3.
+    #[bits(3)]
+    pub size_less_one: u8,
+    /// IN rather than OUT.
+    pub input: bool,
+    /// INS or OUTS.
+    pub string: bool,
+    /// With a REP prefix.
+    pub repeated: bool,
+    /// The port is in the instruction rather than in DX.
+    pub immediate: bool,
+    #[bits(9)]
+    __: u16,
+    /// The port.
+    pub port: u16,
+    __: u32,
+}
+
+/// Exit qualification of a control register access (SDM vol. 3, table 28-3).
+#[bitfield(u64)]
+pub struct ControlRegisterQualification {
+    /// Which control register.
+    #[bits(4)]
+    pub register: u8,
+    /// 0 MOV to it, 1 MOV from it, 2 CLTS, 3 LMSW.
+    #[bits(2)]
+    pub access: u8,
+    /// LMSW's operand is in memory.
+    pub lmsw_memory: bool,
+    __: bool,
+    /// The other operand of a MOV, by its number in instructions.
+    #[bits(4)]
+    pub general_register: u8,
+    #[bits(4)]
+    __: u8,
+    /// LMSW's source.
+    pub lmsw_source: u16,
+    __: u32,
+}
+
+/// Exit qualification of an EPT violation (SDM vol. 3, table 28-7).
+#[bitfield(u64)]
+pub struct EptQualification {
+    /// A read.
+    pub read: bool,
+    /// A write.
+    pub write: bool,
+    /// An instruction fetch.
+    pub fetch: bool,
+    /// What the entries allowed: read, write, execute.
+    #[bits(3)]
+    pub allowed: u8,
+    __: bool,
+    /// The guest-linear address is known.
+    pub linear_valid: bool,
+    /// The access was to that address's translation, not to one of the guest's page tables.
+    pub final_access: bool,
+    #[bits(3)]
+    __: u8,
+    /// The fault struck during IRET that unblocks NMIs.
+    pub nmi_unblocking: bool,
+    #[bits(51)]
+    __: u64,
+}
+
+/// VM-entry interruption information, VM-exit interruption information and IDT-vectoring information share their shape
+/// (SDM vol. 3, 25.8.3, 25.9.2, 25.9.3).
+#[bitfield(u32)]
+#[derive(PartialEq, Eq)]
+pub struct EventInformation {
+    /// Vector.
+    pub vector: u8,
+    /// See [`event`].
+    #[bits(3)]
+    pub kind: u8,
+    /// An error code goes with it.
+    pub error_code: bool,
+    /// For an NMI at exit: unblocked by IRET.
+    pub nmi_unblocking: bool,
+    #[bits(18)]
+    __: u32,
+    /// The rest means something.
+    pub valid: bool,
+}
+
+/// Kinds of events in [`EventInformation`].
+pub mod event {
+    /// External interrupt.
+    pub const EXTERNAL_INTERRUPT: u8 = 0;
+    /// Non-maskable interrupt.
+    pub const NMI: u8 = 2;
+    /// Exception that the CPU raised.
+    pub const HARDWARE_EXCEPTION: u8 = 3;
+    /// INT n.
+    pub const SOFTWARE_INTERRUPT: u8 = 4;
+    /// INT1.
+    pub const PRIVILEGED_SOFTWARE_EXCEPTION: u8 = 5;
+    /// INT3 and INTO.
+    pub const SOFTWARE_EXCEPTION: u8 = 6;
+}
