@@ -2,3 +2,4 @@
 //! One virtual CPU: its state, its run loop, and what it does on each exit.
 
 pub mod cpuid;
+pub mod msr_policy;

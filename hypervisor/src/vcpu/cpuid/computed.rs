@@ -57,9 +57,9 @@ impl<'a> Inputs<'a> {
     /// The sizes of the XSAVE area, for the leaf that is completed when it is asked for.
     pub fn xstate_sizes(&self) -> XstateSizes {
         let sizes = XstateSizes::new(self.xcr0, &|component| self.processor(0xD, component));
-        let compaction =
-            self.processor(0xD, 1).eax & (xsave_eax::XSAVEC | self.visible(Given::Xsaves, xsave_eax::XSAVES));
-        if compaction == 0 { sizes.without_compaction() } else { sizes }
+        let xsaves = self.visible(Given::Xsaves, xsave_eax::XSAVES);
+        let compacts = self.processor(0xD, 1).eax & (xsave_eax::XSAVEC | xsaves) != 0;
+        if compacts { sizes } else { sizes.without_compaction() }
     }
 
     fn register(&self, rule: Rule, host: u32, subleaf: u32) -> u32 {
@@ -115,7 +115,8 @@ pub struct CrystalClock {
 
 impl CrystalClock {
     /// The clock for a TSC of `tsc_hz`: the TSC itself up to 4.29 GHz, as that fits the register; else the
-    /// largest fraction of it that does. A TSC that is no multiple of that is told low by less than `tsc_ticks` Hz.
+    /// largest fraction of it that does. A TSC that is no multiple of that is told low by less than
+    /// `tsc_ticks` Hz.
     #[must_use]
     pub fn of(tsc_hz: u64) -> Self {
         let longest = u64::from(u32::MAX);

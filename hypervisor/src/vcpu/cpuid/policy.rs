@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The one table of what a guest sees of CPUID: for each register of each leaf, whose value it is.
 //!
-//! A leaf that is not here reads as zero, or is out of range. Left out on purpose: serial number (3),
-//! MONITOR (5), direct cache access (9), performance monitoring (0AH), resource control (0FH, 10H), SGX (12H),
+//! A leaf that is not here reads as zero, or is out of range. Left out on purpose: serial number (3), MONITOR
+//! (5), direct cache access (9), performance monitoring (0AH), resource control (0FH, 10H), SGX (12H),
 //! processor trace (14H), and V2 topology (1FH), which would say no more than 0BH does.
 //!
-//! Features left out on purpose: VMX, SMX, MONITOR, DS, TM, EIST, PDCM, TSX, MPX, PKU, LA57, CET, AMX; MCE and
-//! MCA, as there is nothing to report; speculation controls, until they are switched per guest. MTRRs are
+//! Features left out on purpose: VMX, SMX, MONITOR, DS, TM, EIST, PDCM, TSX, MPX, PKU, LA57, CET, AMX; MCE
+//! and MCA, as there is nothing to report; speculation controls, until they are switched per guest. MTRRs are
 //! hidden and PAT is offered: under EPT only PAT has a say in how a guest maps memory, and guests do without
 //! MTRRs.
 
