@@ -2,6 +2,8 @@
 //! Guest memory: what is where in guest-physical space, and the tables that translate it.
 
 mod guest_physical;
+#[cfg(test)]
+pub(crate) mod model;
 
 pub use guest_physical::GuestMemory;
 pub use guest_physical::GuestPhysical;
