@@ -3,6 +3,8 @@
 
 pub mod ept;
 mod guest_physical;
+#[cfg(test)]
+pub(crate) mod model;
 pub mod ram;
 
 pub use guest_physical::GuestMemory;

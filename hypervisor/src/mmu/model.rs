@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guest's memory for host tests: a few ranges of RAM, each backed by a `Vec`.
+
+use super::GuestMemory;
+use super::GuestPhysical;
+use super::Unbacked;
+use core::ops::Range;
+use std::sync::Mutex;
+use std::vec::Vec;
+
+/// RAM at chosen guest-physical ranges and nothing elsewhere; zeroed, and shareable between threads.
+#[derive(Debug)]
+pub(crate) struct ModelMemory {
+    /// Each piece: its first address, and its bytes.
+    pieces: Mutex<Vec<(u64, Vec<u8>)>>,
+}
+
+impl ModelMemory {
+    /// Memory with RAM at `ranges` (in bytes, disjoint, none empty).
+    pub(crate) fn new(ranges: &[Range<u64>]) -> Self {
+        let piece = |range: &Range<u64>| {
+            let bytes = usize::try_from(range.end - range.start).expect("a piece fits in the host's memory");
+            (range.start, vec![0; bytes])
+        };
+        Self { pieces: Mutex::new(ranges.iter().map(piece).collect()) }
+    }
+
+    /// A copy of the `bytes` bytes from `address` on; panics where there is no RAM.
+    pub(crate) fn bytes(&self, address: u64, bytes: usize) -> Vec<u8> {
+        let mut copy = vec![0; bytes];
+        self.read(GuestPhysical(address), &mut copy).expect("the range is RAM");
+        copy
+    }
+}
+
+/// Cuts an access of `bytes` bytes at `address` at the borders of the pieces: (piece, offset in it, bytes).
+fn cut(
+    pieces: &[(u64, Vec<u8>)],
+    address: GuestPhysical,
+    mut bytes: usize,
+) -> Result<Vec<(usize, usize, usize)>, Unbacked> {
+    let mut parts = Vec::new();
+    let mut at = address.0;
+    while bytes > 0 {
+        let unbacked = Unbacked { address: GuestPhysical(at) };
+        let holds =
+            |(start, ram): &(u64, Vec<u8>)| at.checked_sub(*start).is_some_and(|o| o < ram.len() as u64);
+        let piece = pieces.iter().position(holds).ok_or(unbacked)?;
+        let offset = usize::try_from(at - pieces[piece].0).expect("the offset is below the piece's length");
+        let here = bytes.min(pieces[piece].1.len() - offset);
+        parts.push((piece, offset, here));
+        bytes -= here;
+        at += here as u64;
+    }
+    Ok(parts)
+}
+
+impl GuestMemory for ModelMemory {
+    fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
+        let pieces = self.pieces.lock().expect("no test panics while it holds the lock");
+        let mut done = 0;
+        for (piece, offset, bytes) in cut(&pieces, address, buffer.len())? {
+            buffer[done..done + bytes].copy_from_slice(&pieces[piece].1[offset..offset + bytes]);
+            done += bytes;
+        }
+        Ok(())
+    }
+
+    fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
+        let mut pieces = self.pieces.lock().expect("no test panics while it holds the lock");
+        let mut rest = bytes;
+        for (piece, offset, bytes) in cut(&pieces, address, bytes.len())? {
+            let (here, later) = rest.split_at(bytes);
+            pieces[piece].1[offset..offset + bytes].copy_from_slice(here);
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_may_span_adjacent_pieces() {
+        let memory = ModelMemory::new(&[0x1000..0x2000, 0x2000..0x3000]);
+        memory.write(GuestPhysical(0x1FFE), &[1, 2, 3, 4]).unwrap();
+        assert_eq!(memory.bytes(0x1FFD, 6), [0, 1, 2, 3, 4, 0]);
+    }
+
+    #[test]
+    fn a_write_that_is_unbacked_in_part_changes_nothing() {
+        let memory = ModelMemory::new(&[0x1000..0x2000, 0x4000..0x5000]);
+        let refused = memory.write(GuestPhysical(0x1FFE), &[1, 2, 3]);
+        assert_eq!(refused, Err(Unbacked { address: GuestPhysical(0x2000) }));
+        assert_eq!(memory.bytes(0x1FFE, 2), [0, 0]);
+        assert_eq!(
+            memory.write(GuestPhysical(u64::MAX), &[1]),
+            Err(Unbacked { address: GuestPhysical(u64::MAX) })
+        );
+    }
+}
