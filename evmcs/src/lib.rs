@@ -47,6 +47,7 @@
 //! To move a virtual CPU, call [`Vmcs::release`] on the CPU where it is resident, and activate it on the other.
 #![cfg_attr(not(test), no_std)]
 
+pub mod controls;
 pub mod field;
 
 mod active;
