@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An interrupt's way through a local APIC: accepted, pending, in service, ended (SDM vol. 3, "Handling
+//! Interrupts").
+
+use super::Delivery;
+use super::Effect;
+use super::GeneralProtection;
+use super::LocalApic;
+use super::LocalSource;
+use super::Mode;
+use super::error_status::ApicError;
+use super::interrupt_command::Ipi;
+use crate::irqchip::DeliveryMode;
+use crate::irqchip::Destination;
+use crate::irqchip::Message;
+use crate::irqchip::Trigger;
+use crate::irqchip::message::FIRST_LEGAL_VECTOR;
+
+impl LocalApic {
+    /// Whether a message for `destination` is for this APIC ("Determining IPI Destination"). That a message
+    /// for [`Destination::EveryoneElse`] does not come back is the sender's care.
+    #[must_use]
+    pub fn is_addressed_by(&self, destination: Destination) -> bool {
+        match (self.mode(), destination) {
+            (Mode::Disabled, _) => false,
+            (_, Destination::Everyone | Destination::EveryoneElse) => true,
+            (Mode::X2apic, Destination::Physical(id)) => id == self.id,
+            (Mode::Xapic, Destination::Physical(id)) => id == self.id & 0xFF,
+            (Mode::X2apic, Destination::Logical(address)) => {
+                let own = self.x2apic_logical_id();
+                address >> 16 == own >> 16 && address & own & 0xFFFF != 0
+            }
+            (Mode::Xapic, Destination::Logical(address)) => self.matches_xapic_logical(address),
+        }
+    }
+
+    /// Takes a message that addresses this APIC ("Interrupt Acceptance for Fixed Interrupts"). Tells what the
+    /// vCPU has to do about it.
+    #[must_use]
+    pub fn accept(&mut self, message: Message) -> Delivery {
+        match message.delivery {
+            _ if self.mode() == Mode::Disabled => Delivery::Ignored,
+            DeliveryMode::Fixed | DeliveryMode::LowestPriority => {
+                self.request(message.vector, message.trigger)
+            }
+            DeliveryMode::Smi => Delivery::Smi,
+            DeliveryMode::Nmi => Delivery::Nmi,
+            DeliveryMode::Init => Delivery::Init,
+            DeliveryMode::StartUp => Delivery::StartUp { page: message.vector },
+            DeliveryMode::ExtInt => Delivery::ExtInt,
+        }
+    }
+
+    /// A local source raises its interrupt ("Local Vector Table"). The pins act as edge triggered, whatever
+    /// their entries say.
+    #[must_use]
+    pub fn signal(&mut self, source: LocalSource) -> Delivery {
+        let entry = self.local_vector(source);
+        if entry.masked() {
+            return Delivery::Ignored;
+        }
+        if source == LocalSource::Performance {
+            // "Local Vector Table": the counters' entry masks itself when it fires.
+            self.local_vectors[source as usize].set_masked(true);
+        }
+        match DeliveryMode::from_bits(entry.delivery_mode()) {
+            Some(DeliveryMode::Fixed) => self.request(entry.vector(), Trigger::Edge),
+            Some(DeliveryMode::Smi) => Delivery::Smi,
+            Some(DeliveryMode::Nmi) => Delivery::Nmi,
+            Some(DeliveryMode::Init) => Delivery::Init,
+            Some(DeliveryMode::ExtInt) => Delivery::ExtInt,
+            Some(DeliveryMode::LowestPriority | DeliveryMode::StartUp) | None => Delivery::Ignored,
+        }
+    }
+
+    /// The vector that the CPU takes as soon as it takes interrupts: the highest in the IRR, if its class is
+    /// above the processor priority.
+    #[must_use]
+    #[inline]
+    pub fn pending(&self) -> Option<u8> {
+        let vector = self.irr.highest()?;
+        (vector >> 4 > self.processor_priority() >> 4).then_some(vector)
+    }
+
+    /// The CPU has taken `vector`, which [`Self::pending`] named: it is in service until its EOI.
+    ///
+    /// # Panics
+    /// If `vector` was not requested.
+    pub fn acknowledge(&mut self, vector: u8) {
+        assert!(self.irr.remove(vector), "vector {vector:#x} was acknowledged but is not pending");
+        self.isr.insert(vector);
+    }
+
+    /// The processor priority ("Task and Processor Priorities"). Among the local APICs that a message of
+    /// lowest priority addresses, the one where this is least is to have it.
+    #[must_use]
+    #[inline]
+    pub fn processor_priority(&self) -> u8 {
+        let in_service = self.isr.highest().unwrap_or(0) & 0xF0;
+        self.task_priority.max(in_service)
+    }
+
+    /// CR8: the class of the task priority ("Interaction of Task Priorities between CR8 and APIC").
+    #[must_use]
+    #[inline]
+    pub fn cr8(&self) -> u64 {
+        u64::from(self.task_priority >> 4)
+    }
+
+    /// A write to CR8; bits 63:4 are reserved.
+    pub fn set_cr8(&mut self, value: u64) -> Result<(), GeneralProtection> {
+        match value {
+            0..=0xF => {
+                self.task_priority = (value << 4) as u8;
+                Ok(())
+            }
+            _ => Err(GeneralProtection::ReservedBits(value & !0xF)),
+        }
+    }
+
+    /// A write to the EOI register ("Signaling Interrupt Servicing Completion").
+    pub(super) fn end_of_interrupt(&mut self) -> Effect {
+        let Some(vector) = self.isr.highest() else { return Effect::None };
+        self.isr.remove(vector);
+        if self.tmr.contains(vector) && !self.suppresses_eoi_broadcast() {
+            Effect::EndOfInterrupt { vector }
+        } else {
+            Effect::None
+        }
+    }
+
+    /// Sends what the interrupt command register asks for; an interrupt to itself alone ends here.
+    pub(super) fn send_ipi(&mut self) -> Effect {
+        let vector = self.interrupt_command.vector();
+        match self.interrupt_command.ipi(self.mode()) {
+            Some(Ipi::Itself) => {
+                self.send_to_itself(vector);
+                Effect::None
+            }
+            Some(Ipi::Send { delivery, .. }) if delivery.carries_vector() && vector < FIRST_LEGAL_VECTOR => {
+                self.note_error(ApicError::SendIllegalVector);
+                Effect::None
+            }
+            // "Interrupt Command Register (ICR)": but for INIT de-assert, IPIs are edge triggered.
+            Some(Ipi::Send { destination, delivery }) => {
+                Effect::Send(Message { destination, delivery, vector, trigger: Trigger::Edge })
+            }
+            None => Effect::None,
+        }
+    }
+
+    /// A fixed interrupt to itself, by shorthand or by the SELF IPI register.
+    pub(super) fn send_to_itself(&mut self, vector: u8) {
+        if vector < FIRST_LEGAL_VECTOR {
+            self.note_error(ApicError::SendIllegalVector);
+        } else {
+            // Fixed: what comes of it is in the IRR.
+            let _ = self.request(vector, Trigger::Edge);
+        }
+    }
+
+    /// Notes `error`, and raises the error interrupt where it is the first since the register was written.
+    pub(super) fn note_error(&mut self, error: ApicError) {
+        if self.errors.note(error) {
+            // The entry has no delivery mode: what comes of it is in the IRR.
+            let _ = self.signal(LocalSource::Error);
+        }
+    }
+
+    /// The logical x2APIC ID ("Deriving Logical x2APIC ID from the Local x2APIC ID").
+    pub(super) fn x2apic_logical_id(&self) -> u32 {
+        self.id >> 4 << 16 | 1 << (self.id & 0xF)
+    }
+
+    /// Puts a vector into the IRR, unless the APIC is disabled by software or the vector is illegal.
+    fn request(&mut self, vector: u8, trigger: Trigger) -> Delivery {
+        if !self.software_enabled() {
+            return Delivery::Ignored;
+        }
+        if vector < FIRST_LEGAL_VECTOR {
+            self.note_error(ApicError::ReceiveIllegalVector);
+            return Delivery::Ignored;
+        }
+        self.irr.insert(vector);
+        match trigger {
+            Trigger::Edge => {
+                self.tmr.remove(vector);
+            }
+            Trigger::Level => self.tmr.insert(vector),
+        }
+        Delivery::Interrupt
+    }
+
+    /// "Logical Destination Mode": the flat or the cluster model, as the destination format register says.
+    fn matches_xapic_logical(&self, address: u32) -> bool {
+        let own = self.logical_destination >> 24;
+        match self.destination_format >> 28 {
+            0b1111 => address & own & 0xFF != 0,
+            0b0000 => {
+                let same_cluster = address >> 4 == own >> 4;
+                address == 0xFF || same_cluster && address & own & 0xF != 0
+            }
+            _ => false,
+        }
+    }
+}
