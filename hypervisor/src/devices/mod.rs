@@ -2,3 +2,4 @@
 //! The devices that a guest sees on its ports and in its memory, apart from interrupt controllers.
 
 pub mod uart;
+pub mod firmware;
