@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Building with cargo, and asking it what it built.
+
+use std::env;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use serde::Deserialize;
+
+use crate::setup::rust_targets;
+use crate::setup::rust_targets::BARE_METAL;
+use crate::workshop::Workshop;
+
+/// A program that cargo built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executable {
+    /// The folder of its crate.
+    pub crate_folder: PathBuf,
+    /// The name of the binary, test or library that it was built from.
+    pub name: String,
+    /// The program.
+    pub file: PathBuf,
+}
+
+/// The part that concerns us of a line that cargo prints with `--message-format=json`.
+#[derive(Deserialize)]
+struct Message {
+    manifest_path: Option<PathBuf>,
+    target: Option<Target>,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+/// Builds the hypervisor's image and says where it is.
+///
+/// # Errors
+/// When it does not build, which cargo explains on standard error.
+pub fn build_satori(workshop: &Workshop) -> Result<PathBuf> {
+    rust_targets::bring(workshop)?;
+    let built = executables(workshop, &["build", "--package", "boot", "--release", "--target", BARE_METAL])?;
+    let image = built.into_iter().find(|program| program.name == "satori");
+    Ok(image.context("the crate `boot` has no binary called `satori`")?.file)
+}
+
+/// Builds the guest programs of the crate `tests`.
+///
+/// # Errors
+/// When they do not build, which cargo explains on standard error.
+pub fn build_guests(workshop: &Workshop) -> Result<Vec<Executable>> {
+    rust_targets::bring(workshop)?;
+    executables(workshop, &["build", "--package", "tests", "--bins", "--release", "--target", BARE_METAL])
+}
+
+/// Runs cargo with `arguments`, which build something, and gives the programs among what was built.
+///
+/// # Errors
+/// When cargo fails, which it explains on standard error, or was interrupted.
+pub fn executables(workshop: &Workshop, arguments: &[&str]) -> Result<Vec<Executable>> {
+    let mut command = command();
+    command.args(arguments).arg("--message-format=json-render-diagnostics");
+    command.current_dir(workshop.root()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut running = workshop.interrupt.spawn(&mut command)?;
+    let messages = running.child().stdout.take().context("cargo has no standard output")?;
+    let mut built = Vec::new();
+    for line in BufReader::new(messages).lines() {
+        built.extend(executable(&line?)?);
+    }
+    let status = running.wait()?;
+    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
+    Ok(built)
+}
+
+/// The cargo that runs us, or the one on the path.
+#[must_use]
+pub fn command() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+fn executable(line: &str) -> Result<Option<Executable>> {
+    if !line.starts_with('{') {
+        return Ok(None);
+    }
+    let message: Message = serde_json::from_str(line).with_context(|| format!("cargo said {line}"))?;
+    let (Some(manifest), Some(target), Some(file)) =
+        (message.manifest_path, message.target, message.executable)
+    else {
+        return Ok(None);
+    };
+    let crate_folder = manifest.parent().map(PathBuf::from).unwrap_or_default();
+    Ok(Some(Executable { crate_folder, name: target.name, file }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_programs_are_taken_from_what_cargo_says() {
+        let program = r#"{"reason":"compiler-artifact","manifest_path":"/w/boot/Cargo.toml",
+            "target":{"kind":["bin"],"name":"satori"},"executable":"/w/target/satori"}"#;
+        let expected = Executable {
+            crate_folder: "/w/boot".into(),
+            name: "satori".into(),
+            file: "/w/target/satori".into(),
+        };
+        assert_eq!(executable(program).unwrap(), Some(expected));
+        let library = r#"{"reason":"compiler-artifact","manifest_path":"/w/log/Cargo.toml",
+            "target":{"kind":["lib"],"name":"log"},"executable":null}"#;
+        assert_eq!(executable(library).unwrap(), None);
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#).unwrap(), None);
+        assert_eq!(executable("a line that a build script printed").unwrap(), None);
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine of the leg `bare`: Bochs, with the first serial port on a socket of ours.
+
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::interrupt::Running;
+use crate::lab::Session;
+use crate::lab::session::EMULATOR_LOG;
+use crate::setup::bochs;
+use crate::setup::packages;
+use crate::setup::packages::BIOS;
+use crate::setup::packages::VGA_BIOS;
+use crate::workshop::Workshop;
+
+/// Bochs keeps at most this much of a machine's memory in its own, in MiB, and swaps the rest to a file.
+const LARGEST_RESIDENT_MIB: u32 = 2048;
+
+/// How long the emulator may take until it opens the serial port.
+const TIME_TO_CONNECT: Duration = Duration::from_secs(30);
+
+/// A machine that is switched off.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The CD that it boots from.
+    pub iso: PathBuf,
+    /// How many CPUs it has.
+    pub cpus: u32,
+    /// Its memory, in MiB.
+    pub memory_mib: u32,
+}
+
+impl Machine {
+    /// Switches it on. Call it from a thread that outlives the session: the emulator ends with that thread.
+    ///
+    /// # Errors
+    /// When the emulator cannot be had or does not start.
+    pub fn boot(&self, workshop: &Workshop) -> Result<Session> {
+        packages::bring(workshop)?;
+        let bochs = bochs::bring(workshop)?;
+        let target = workshop.target();
+        fs::create_dir_all(&target)?;
+        let folder = tempfile::Builder::new().prefix("lab-").tempdir_in(target)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback network")?;
+        let iso = std::path::absolute(&self.iso)?;
+        // The configuration knows no quoting; with this link, no path of ours appears in it.
+        symlink(&iso, folder.path().join("image.iso"))?;
+        fs::write(folder.path().join("bochsrc"), self.configuration(listener.local_addr()?.port()))?;
+
+        // If we are killed in a way that leaves us no time to end it, the kernel ends it.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(bochs).args(["-q", "-f", "bochsrc"]);
+        let output = File::create(folder.path().join("bochs.out"))?;
+        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let mut emulator = workshop.interrupt.spawn(&mut command)?;
+        let serial = connect(&listener, workshop, &mut emulator).with_context(|| {
+            let said = fs::read_to_string(folder.path().join("bochs.out")).unwrap_or_default();
+            format!("the emulator did not start: {}", said.lines().last().unwrap_or_default())
+        })?;
+        Session::new(serial, emulator, folder, workshop.interrupt.clone())
+    }
+
+    /// The CPU model has EPT, VPID, unrestricted guest, VMCS shadowing and the preemption timer, and its TSC ticks at
+    /// `ips`, as Linux expects; later models tell another frequency than they tick at. Time follows the count of
+    /// instructions from a fixed start, so that a run repeats exactly.
+    fn configuration(&self, serial_port: u16) -> String {
+        let Self { cpus, memory_mib, .. } = self;
+        let resident_mib = memory_mib.min(&LARGEST_RESIDENT_MIB);
+        format!(
+            "cpu: model=corei7_haswell_4770, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=1
+memory: guest={memory_mib}, host={resident_mib}
+romimage: file={BIOS}
+vgaromimage: file={VGA_BIOS}
+display_library: nogui
+ata0-master: type=cdrom, path=image.iso, status=inserted
+boot: cdrom
+com1: enabled=1, mode=socket-client, dev={}:{serial_port}
+log: {EMULATOR_LOG}
+panic: action=fatal
+error: action=report
+info: action=ignore
+debug: action=ignore
+clock: sync=none, time0=1000000000
+",
+            Ipv4Addr::LOCALHOST
+        )
+    }
+}
+
+/// Waits for the emulator to open its serial port.
+fn connect(listener: &TcpListener, workshop: &Workshop, emulator: &mut Running) -> Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let deadline = Instant::now() + TIME_TO_CONNECT;
+    loop {
+        match listener.accept() {
+            Ok((serial, _)) => {
+                serial.set_nonblocking(false)?;
+                serial.set_nodelay(true)?;
+                return Ok(serial);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+        workshop.interrupt.check()?;
+        if let Some(status) = emulator.child().try_wait()? {
+            bail!("it ended at once ({status})");
+        }
+        if Instant::now() > deadline {
+            bail!("it did not open its serial port");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}

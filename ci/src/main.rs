@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo x`: sets up the lab, builds Satori, runs it and tests it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use ci::cargo;
+use ci::interrupt;
+use ci::interrupt::Interrupted;
+use ci::run;
+use ci::setup;
+use ci::workshop::Workshop;
+use clap::Parser;
+use clap::Subcommand;
+
+/// Builds, runs and tests Satori. Every command first brings what it needs and does not find.
+#[derive(Parser)]
+#[command(name = "cargo x", bin_name = "cargo x")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring everything that the other commands need.
+    ///
+    /// Adds Rust targets (rustup), installs Debian packages (apt-get, with sudo where not root), builds the emulator
+    /// Bochs from Debian's source, and unpacks a Debian kernel and busybox for the guest. What was built or unpacked
+    /// is kept in $XDG_CACHE_HOME/satori (or ~/.cache/satori); removing that folder makes it all be had anew, with the
+    /// kernel that is newest then. The variable SATORI_BOCHS names another Bochs 3.0 to use instead of ours.
+    Setup,
+    /// Build the hypervisor's image.
+    Build,
+    /// Make a bootable CD with Satori and a guest.
+    Image {
+        #[command(flatten)]
+        guest: run::GuestOptions,
+        /// Where to write it [default: target/satori.iso].
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Run Satori with a guest in the emulator, with this terminal as the guest's console.
+    ///
+    /// Without options the guest is Debian's Linux with a shell. Every key goes to it, Ctrl-C included; Ctrl-A x quits.
+    /// Input that comes from a file or pipe is typed once the shell's prompt is there, and its end ends nothing.
+    /// The exit status is 0 when the machine powered off, 124 when the time was up, 130 when interrupted.
+    Run(run::Options),
+}
+
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("satori: {error:#}");
+            ExitCode::from(if error.is::<Interrupted>() { interrupt::EXIT_STATUS } else { 1 })
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<u8> {
+    let workshop = Workshop::open()?;
+    match command {
+        Command::Setup => setup::everything(&workshop)?,
+        Command::Build => println!("{}", cargo::build_satori(&workshop)?.display()),
+        Command::Image { guest, output } => {
+            let folder = tempfile::tempdir()?;
+            let output = output.unwrap_or_else(|| workshop.target().join("satori.iso"));
+            run::image(&workshop, &guest, &folder)?.write(&workshop, &output)?;
+            println!("{}", output.display());
+        }
+        Command::Run(options) => return run::run(&workshop, &options),
+    }
+    Ok(0)
+}

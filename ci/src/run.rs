@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo x run`: Satori with one guest in the emulator, and this terminal as its console.
+
+use std::io::ErrorKind;
+use std::io::IsTerminal;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::bundle::VirtualMachine;
+use crate::cargo;
+use crate::image::Image;
+use crate::lab::Machine;
+use crate::lab::Received;
+use crate::lab::Session;
+use crate::setup::debian;
+use crate::setup::initramfs;
+use crate::terminal;
+use crate::terminal::Keys;
+use crate::terminal::RawMode;
+use crate::terminal::Request;
+use crate::workshop::Workshop;
+
+/// Exit status when the time was up, as timeout(1) has it.
+pub const TIMED_OUT: u8 = 124;
+
+/// The guest's name.
+const NAME: &str = "linux";
+
+/// Memory of the machine beyond the guest's and the bundle's, in MiB: Satori's own, with room for logs and tables.
+const MACHINE_OVERHEAD_MIB: u32 = 128;
+
+/// Once the machine has powered off, the emulator has nothing left to do but to end.
+const TIME_TO_END: Duration = Duration::from_secs(30);
+
+const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
+
+/// Which machine runs Satori.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Leg {
+    /// The emulator's CPU with VMX, as if it were bare metal.
+    Bare,
+}
+
+/// What is run, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// What Satori runs on.
+    #[arg(long, value_enum, default_value = "bare")]
+    pub leg: Leg,
+    /// The guest.
+    #[command(flatten)]
+    pub guest: GuestOptions,
+    /// CPUs of the emulated machine.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub cpus: u32,
+    /// Print what the machine prints, and read no input.
+    #[arg(long)]
+    pub headless: bool,
+    /// End everything after this many seconds, with exit status 124.
+    #[arg(long, value_name = "S")]
+    pub timeout: Option<u64>,
+}
+
+/// The guest, of a run or of an image.
+#[derive(Clone, Debug, clap::Args)]
+pub struct GuestOptions {
+    /// Memory of the guest.
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(4..=65536))]
+    pub memory: u32,
+    /// The guest's kernel, an ELF file with a PVH note or a bzImage [default: Debian's vmlinux].
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+    /// Its initial RAM disk [default: busybox with a shell; none with --kernel].
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// Its command line [default: console=ttyS0 panic=-1; none with --kernel].
+    #[arg(long, value_name = "STR")]
+    pub append: Option<String>,
+    /// More words for Satori's own command line.
+    #[arg(long, value_name = "STR", default_value = "")]
+    pub satori: String,
+}
+
+/// How a run ended, when nothing went wrong with it.
+enum Ending {
+    PoweredOff,
+    Quit,
+    TimedOut,
+}
+
+/// Runs it, and gives the exit status.
+///
+/// # Errors
+/// When something cannot be had or built, or the machine ended otherwise than by powering off.
+pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
+    let Leg::Bare = options.leg;
+    let deadline = options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    std::fs::create_dir_all(workshop.target())?;
+    let folder = tempfile::Builder::new().prefix("run-").tempdir_in(workshop.target())?;
+    let iso = folder.path().join("satori.iso");
+    let image = image(workshop, &options.guest, &folder)?;
+    image.write(workshop, &iso)?;
+    let machine = Machine { iso, cpus: options.cpus, memory_mib: machine_memory_mib(&image)? };
+    let mut session = machine.boot(workshop)?;
+    let ready = ready_when(&options.guest);
+    let ending = converse(workshop, &mut session, options.headless, &ready, deadline).and_then(|ending| {
+        if let Ending::PoweredOff = ending {
+            session.wait_for_power_off(TIME_TO_END)?;
+        }
+        Ok(ending)
+    });
+    match ending {
+        Ok(Ending::PoweredOff | Ending::Quit) => Ok(0),
+        Ok(Ending::TimedOut) => {
+            eprintln!("\nsatori: the {} s are up; ended", options.timeout.unwrap_or_default());
+            if let Some(explanation) = session.explanation() {
+                eprintln!("satori: {explanation}");
+            }
+            Ok(TIMED_OUT)
+        }
+        Err(error) => {
+            workshop.interrupt.check()?;
+            let kept = session.keep_files()?;
+            Err(error.context(format!("the run failed (its files are in {})", kept.display())))
+        }
+    }
+}
+
+/// Satori and one guest, as `options` say. What has to be made for it goes to `folder`.
+///
+/// # Errors
+/// When something cannot be had or built.
+pub fn image(workshop: &Workshop, options: &GuestOptions, folder: &TempDir) -> Result<Image> {
+    Ok(Image {
+        satori: cargo::build_satori(workshop)?,
+        command_line: format!("when-done=power-off {}", options.satori),
+        machines: vec![guest(workshop, options, folder.path())?],
+    })
+}
+
+fn guest(workshop: &Workshop, options: &GuestOptions, folder: &Path) -> Result<VirtualMachine> {
+    let mut guest = VirtualMachine {
+        name: NAME.into(),
+        memory_mib: options.memory,
+        vcpus: 1,
+        kernel: PathBuf::new(),
+        initrd: options.initrd.clone(),
+        command_line: options.append.clone(),
+        time_limit_s: None,
+    };
+    if let Some(kernel) = &options.kernel {
+        guest.kernel.clone_from(kernel);
+        return Ok(guest);
+    }
+    guest.kernel = debian::linux(workshop)?.vmlinux;
+    guest.command_line.get_or_insert_with(|| KERNEL_COMMAND_LINE.into());
+    if guest.initrd.is_none() {
+        let initrd = folder.join("initrd");
+        std::fs::write(&initrd, initramfs::build(workshop)?)?;
+        guest.initrd = Some(initrd);
+    }
+    Ok(guest)
+}
+
+/// What the machine prints when its guest can take input that did not come from a human's fingers: the shell's
+/// prompt, or for a guest that we know nothing about, Satori's word that it runs.
+fn ready_when(options: &GuestOptions) -> String {
+    let our_shell = options.kernel.is_none() && options.initrd.is_none();
+    if our_shell { initramfs::PROMPT.into() } else { format!("vm {NAME}: started") }
+}
+
+/// Enough memory for the guests of `image`, for the bundle, which GRUB leaves in memory, and for Satori.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn machine_memory_mib(image: &Image) -> Result<u32> {
+    let largest = image.machines.iter().map(|machine| machine.memory_mib).max().unwrap_or_default();
+    let mut bundle_bytes = 0;
+    for file in
+        image.machines.iter().flat_map(|machine| [Some(&machine.kernel), machine.initrd.as_ref()]).flatten()
+    {
+        bundle_bytes += file.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
+    }
+    Ok(largest + u32::try_from(bundle_bytes >> 20)? + MACHINE_OVERHEAD_MIB)
+}
+
+/// Carries bytes both ways until the machine or the operator ends it.
+fn converse(
+    workshop: &Workshop,
+    session: &mut Session,
+    headless: bool,
+    ready: &str,
+    deadline: Option<Instant>,
+) -> Result<Ending> {
+    let interactive = !headless && std::io::stdin().is_terminal();
+    if interactive {
+        eprintln!("satori: {}", terminal::HELP);
+    }
+    let _raw = if headless { None } else { RawMode::enter()? };
+    let (mut requests, mut waiting) = (None, None);
+    if interactive {
+        requests = Some(type_keys(session.keyboard()?));
+    } else if !headless {
+        waiting = Some(Watch { text: ready.as_bytes(), seen: Vec::new() });
+    }
+    let mut stdout = std::io::stdout().lock();
+    loop {
+        workshop.interrupt.check()?;
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(Ending::TimedOut);
+        }
+        match session.receive(Duration::from_millis(50))? {
+            Received::Bytes(bytes) => {
+                show(&mut stdout, &bytes)?;
+                if waiting.as_mut().is_some_and(|watch| watch.sees(&bytes)) {
+                    waiting = None;
+                    feed_standard_input(session.keyboard()?);
+                }
+            }
+            Received::Nothing => {}
+            Received::End => return Ok(Ending::PoweredOff),
+        }
+        match requests.as_ref().and_then(|requests| requests.try_recv().ok()) {
+            Some(Request::Quit) => return Ok(Ending::Quit),
+            Some(Request::Help) => eprintln!("\nsatori: {}", terminal::HELP),
+            None => {}
+        }
+    }
+}
+
+/// Whoever reads our output may be gone (`| head`); the machine then runs on unwatched no longer.
+fn show(stdout: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).context("cannot print what the machine prints")
+}
+
+/// Types what comes from this terminal; what follows Ctrl-A comes out of the channel instead.
+fn type_keys(mut keyboard: TcpStream) -> Receiver<Request> {
+    let (sender, requests) = mpsc::channel();
+    thread::spawn(move || {
+        let mut keys = Keys::default();
+        for_each_input(|bytes| {
+            let (to_guest, request) = keys.typed(bytes);
+            let told = request.is_none_or(|request| sender.send(request).is_ok());
+            told && keyboard.write_all(&to_guest).is_ok()
+        });
+    });
+    requests
+}
+
+/// Types what comes from a file or pipe. Its end is not the machine's.
+fn feed_standard_input(mut keyboard: TcpStream) {
+    thread::spawn(move || for_each_input(|bytes| keyboard.write_all(bytes).is_ok()));
+}
+
+/// Hands over standard input as it comes, until it ends or `take` wants no more.
+fn for_each_input(mut take: impl FnMut(&[u8]) -> bool) {
+    let mut buffer = [0; 1024];
+    loop {
+        match std::io::stdin().read(&mut buffer) {
+            Ok(0) => return,
+            Ok(length) => {
+                if !take(&buffer[..length]) {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Looks for a text in a stream that comes in pieces.
+struct Watch<'a> {
+    text: &'a [u8],
+    seen: Vec<u8>,
+}
+
+impl Watch<'_> {
+    fn sees(&mut self, bytes: &[u8]) -> bool {
+        self.seen.extend_from_slice(bytes);
+        let found = self.seen.windows(self.text.len()).any(|window| window == self.text);
+        let kept = self.seen.len().min(self.text.len() - 1);
+        self.seen.drain(..self.seen.len() - kept);
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_seen_across_pieces() {
+        let mut watch = Watch { text: b"ready", seen: Vec::new() };
+        assert!(!watch.sees(b"not rea"));
+        assert!(!watch.sees(b"d"));
+        assert!(watch.sees(b"y to"));
+        assert!(!watch.sees(b" go"));
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The emulator: Bochs 3.0, built from the source in Debian's pool, with one line mended.
+//!
+//! Debian's own binary is of an older version with known faults in VMX, and a fourth as fast: it has the debugger
+//! and instrumentation built in.
+
+use std::env;
+use std::fs;
+use std::fs::File;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::cache::Recipe;
+use crate::progress::Step;
+use crate::setup::apt;
+use crate::setup::packages;
+use crate::steps;
+use crate::workshop::Workshop;
+
+/// Names another emulator to use instead: the Bochs program itself.
+pub const VARIABLE: &str = "SATORI_BOCHS";
+
+const SOURCE: &str = "pool/main/b/bochs/bochs_3.0+dfsg.orig.tar.xz";
+const SOURCE_SHA256: &str = "78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b";
+
+/// VM entry in 3.0 loads the guest's EFLAGS before the CPU counts as being in the guest. So with IF=0 in the guest
+/// external interrupts are masked although they should exit, and a guest that spins hangs its hypervisor.
+/// Deciding about the mask once more after this line mends it.
+const MENDED_FILE: &str = "cpu/vmx.cc";
+const MENDED_LINE: &str = "  BX_CPU_THIS_PTR in_vmx_guest = true;\n";
+const MEND: &str = "  handleInterruptMaskChange();\n";
+
+/// The display of instructions per second stays off: its signal handler logs while the interrupted thread may hold
+/// the log's lock, and then hangs for ever.
+const OPTIONS: [&str; 17] = [
+    "--enable-cpu-level=6",
+    "--enable-x86-64",
+    "--enable-smp",
+    "--enable-vmx=2",
+    "--enable-svm",
+    "--enable-avx",
+    "--enable-evex",
+    "--enable-all-optimizations",
+    "--enable-pci",
+    "--enable-e1000",
+    "--disable-show-ips",
+    "--disable-debugger",
+    "--disable-docbook",
+    "--disable-plugins",
+    "--with-nogui",
+    "CFLAGS=-O3",
+    "CXXFLAGS=-O3 -fomit-frame-pointer",
+];
+
+/// The emulator's program, built first if it is not in the cache.
+///
+/// # Errors
+/// When the one that [`VARIABLE`] names is not there, or ours cannot be fetched or built.
+pub fn bring(workshop: &Workshop) -> Result<PathBuf> {
+    if let Some(named) = env::var_os(VARIABLE).map(PathBuf::from) {
+        ensure!(
+            named.is_file(),
+            "{VARIABLE} names {}, which is no file; correct or unset it",
+            named.display()
+        );
+        return Ok(std::path::absolute(named)?);
+    }
+    let text = format!("{SOURCE_SHA256}\n{MENDED_FILE}\n{MENDED_LINE}{MEND}{OPTIONS:?}");
+    let recipe = Recipe { name: "bochs-3.0", text: &text };
+    if !workshop.cache.has(&recipe) {
+        packages::bring_compiler(workshop)?;
+    }
+    let entry = workshop.cache.entry(&workshop.interrupt, &recipe, |folder| build(workshop, folder));
+    let entry = entry.with_context(|| {
+        format!("the emulator could not be made ({VARIABLE} can name a Bochs 3.0 that is there already)")
+    })?;
+    Ok(entry.join("bochs"))
+}
+
+fn build(workshop: &Workshop, folder: &Path) -> Result<()> {
+    let archive = folder.join("source.tar.xz");
+    apt::fetch_from_pool(workshop, SOURCE, SOURCE_SHA256, &archive)?;
+    let build = tempfile::tempdir_in(folder)?;
+    let source = unpack(&archive, build.path())?;
+    mend(&source.join(MENDED_FILE))?;
+
+    let step = Step::start("building the emulator (a minute or two)");
+    let log = workshop.cache.log("bochs");
+    let run =
+        |command: &mut Command| steps::run(&workshop.interrupt, &step, command.current_dir(&source), &log);
+    run(Command::new("./configure").args(OPTIONS))?;
+    run(Command::new("make").arg(format!("-j{}", thread::available_parallelism()?)))?;
+    fs::rename(source.join("bochs"), folder.join("bochs"))?;
+    fs::remove_file(archive)?;
+    step.done();
+    Ok(())
+}
+
+/// Unpacks `archive` into `folder` and gives the only folder that it holds.
+fn unpack(archive: &Path, folder: &Path) -> Result<PathBuf> {
+    let xz = lzma_rust2::XzReader::new(File::open(archive)?, false);
+    tar::Archive::new(xz).unpack(folder)?;
+    let mut entries = fs::read_dir(folder)?;
+    Ok(entries.next().context("the source archive is empty")??.path())
+}
+
+fn mend(file: &Path) -> Result<()> {
+    let source = fs::read_to_string(file).with_context(|| format!("no {}", file.display()))?;
+    let found = source.matches(MENDED_LINE).count();
+    ensure!(found == 1, "{} has {found} lines to mend instead of one", file.display());
+    let mended = source.replace(MENDED_LINE, &format!("{MENDED_LINE}{MEND}"));
+    fs::write(file, mended).map_err(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mend_goes_after_its_line_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("vmx.cc");
+        let around = |inserted: &str| format!("before\n{MENDED_LINE}{inserted}after\n");
+        fs::write(&file, around("")).unwrap();
+        mend(&file).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), around("  handleInterruptMaskChange();\n"));
+        fs::write(&file, "something else\n").unwrap();
+        assert!(mend(&file).is_err());
+    }
+}

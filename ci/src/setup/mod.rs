@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the lab needs, and how each part is had: every function here is quick when its part is there already.
+
+pub mod apt;
+pub mod bochs;
+pub mod bzimage;
+pub mod debian;
+pub mod initramfs;
+pub mod packages;
+pub mod rust_targets;
+
+use anyhow::Result;
+
+use crate::workshop::Workshop;
+
+/// Brings everything that any command needs.
+///
+/// # Errors
+/// In one line, what cannot be had and what to do about it.
+pub fn everything(workshop: &Workshop) -> Result<()> {
+    rust_targets::bring(workshop)?;
+    packages::bring(workshop)?;
+    bochs::bring(workshop)?;
+    debian::linux(workshop)?;
+    debian::busybox(workshop)?;
+    Ok(())
+}

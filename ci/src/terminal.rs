@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! This terminal as the machine's console: every key goes to the guest, but for what follows Ctrl-A.
+
+use std::io::IsTerminal;
+use std::io::stdin;
+
+use anyhow::Result;
+use rustix::termios;
+use rustix::termios::OptionalActions;
+use rustix::termios::OutputModes;
+use rustix::termios::Termios;
+
+/// What Ctrl-A is for, in one line.
+pub const HELP: &str =
+    "Ctrl-A x quits, Ctrl-A h helps, Ctrl-A Ctrl-A sends Ctrl-A; all else goes to the guest";
+
+const CTRL_A: u8 = 1;
+
+/// Raw mode, until it is dropped.
+#[derive(Debug)]
+pub struct RawMode {
+    before: Termios,
+}
+
+impl RawMode {
+    /// Enters raw mode; `None` where standard input is no terminal.
+    ///
+    /// # Errors
+    /// When the terminal refuses.
+    pub fn enter() -> Result<Option<Self>> {
+        if !stdin().is_terminal() {
+            return Ok(None);
+        }
+        let before = termios::tcgetattr(stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        // Our own lines, and those of a guest that sends no carriage return, are to start on the left.
+        raw.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
+        termios::tcsetattr(stdin(), OptionalActions::Now, &raw)?;
+        Ok(Some(Self { before }))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // The terminal may be gone, and then there is nothing to restore.
+        let _ = termios::tcsetattr(stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// What the operator asked for with Ctrl-A.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// End the run.
+    Quit,
+    /// Say what Ctrl-A is for.
+    Help,
+}
+
+/// Tells requests from what the guest is to get.
+#[derive(Debug, Default)]
+pub struct Keys {
+    after_ctrl_a: bool,
+}
+
+impl Keys {
+    /// Takes what was typed, and gives what goes to the guest and the last request in it.
+    pub fn typed(&mut self, bytes: &[u8]) -> (Vec<u8>, Option<Request>) {
+        let mut to_guest = Vec::with_capacity(bytes.len());
+        let mut request = None;
+        for byte in bytes {
+            if !std::mem::take(&mut self.after_ctrl_a) {
+                if *byte == CTRL_A {
+                    self.after_ctrl_a = true;
+                } else {
+                    to_guest.push(*byte);
+                }
+                continue;
+            }
+            match byte {
+                b'x' | b'X' => request = Some(Request::Quit),
+                &CTRL_A => to_guest.push(CTRL_A),
+                _ => request = request.or(Some(Request::Help)),
+            }
+        }
+        (to_guest, request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_but_ctrl_a_goes_to_the_guest() {
+        let mut keys = Keys::default();
+        assert_eq!(keys.typed(b"ls\r\x03\x04xh"), (b"ls\r\x03\x04xh".to_vec(), None));
+    }
+
+    #[test]
+    fn ctrl_a_asks_also_when_its_key_comes_later() {
+        let mut keys = Keys::default();
+        assert_eq!(keys.typed(b"a\x01"), (b"a".to_vec(), None));
+        assert_eq!(keys.typed(b"xb"), (b"b".to_vec(), Some(Request::Quit)));
+        assert_eq!(keys.typed(b"\x01\x01x"), (b"\x01x".to_vec(), None));
+        assert_eq!(keys.typed(b"\x01h"), (vec![], Some(Request::Help)));
+        assert_eq!(keys.typed(b"\x01?\x01x"), (vec![], Some(Request::Quit)));
+    }
+}
