@@ -1,2 +1,58 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder.
+//! The runtime of the guest programs that run *in* Satori, and the catalogue of them.
+//!
+//! A program is one file in `guests/`, checks one behaviour, and looks like this:
+//!
+//! ```ignore
+//! #![cfg_attr(target_os = "none", no_std, no_main)]
+//!
+//! tests::program!(run);
+//!
+//! fn run() {
+//!     verdict::expect_eq("two and two", 2 + 2, 4);
+//! }
+//! ```
+//!
+//! It is an ELF file with a PVH note, so Satori, QEMU and others boot it without firmware. It reports on COM1, and its
+//! last line is a [`verdict`]. Built for the host, a program compiles and does nothing.
+//!
+//! A guest program owns its whole machine and has one thread, so what the runtime keeps is kept in statics of atomics.
+#![cfg_attr(not(test), no_std)]
+
+pub mod catalogue;
+pub mod control;
+pub mod cpuid;
+pub mod exceptions;
+pub mod idt;
+pub mod interrupts;
+pub mod io_apic;
+pub mod local_apic;
+pub mod msr;
+pub mod paging;
+pub mod physical;
+pub mod ports;
+pub mod serial;
+pub mod start_info;
+pub mod time;
+pub mod verdict;
+
+#[cfg(target_os = "none")]
+mod entry;
+
+/// Makes `$run`, a `fn()`, the program of this file. When it returns, the verdict is "pass".
+#[macro_export]
+macro_rules! program {
+    ($run:path) => {
+        #[cfg(target_os = "none")]
+        #[unsafe(no_mangle)]
+        extern "C" fn program() {
+            $run();
+        }
+
+        #[cfg(not(target_os = "none"))]
+        fn main() {
+            let _: fn() = $run;
+            eprintln!("This program runs inside a virtual machine; it was built for the host.");
+        }
+    };
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every guest program: what it promises, what it is run with, and how it must end.
+//!
+//! Plain data, for the host's system test to go through.
+
+/// One guest program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The name of its file in `guests/` and of the executable.
+    pub name: &'static str,
+    /// What holds if it ends as it must.
+    pub promises: &'static str,
+    /// RAM of its virtual machine, in MiB.
+    pub memory_mib: u32,
+    /// The time limit that its manifest gives, in seconds.
+    pub time_limit_s: u32,
+    /// How it must end.
+    pub end: End,
+}
+
+/// How a program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The line `verdict: pass`, then power off.
+    Pass,
+    /// As [`End::Pass`], and what lies between the lines `output: begin` and `output: end` is [`console_output`].
+    PassWithOutput,
+    /// The virtual machine is ended with a report: memory was touched where neither RAM nor a device is.
+    UnbackedMemory {
+        /// The guest-physical address that the report must name.
+        address: u64,
+    },
+    /// The virtual machine is ended with a report: triple fault.
+    TripleFault,
+    /// The virtual machine is ended with a report: it used up its time.
+    TimeLimit,
+    /// The virtual machine is ended with a report: halted, and nothing can ever wake it.
+    HaltedForEver,
+    /// The virtual machine ends since its guest asked for a reset.
+    Reset,
+}
+
+/// What the program `console_output` prints between its two marks: each printable character, by itself and in a line
+/// longer than any buffer on its way is likely to be. Lines end with a line feed.
+pub fn console_output() -> impl Iterator<Item = u8> {
+    let printable = || 0x20..=0x7e_u8;
+    let long_line = (0..100).flat_map(move |_| printable());
+    printable().chain([b'\n']).chain(long_line).chain([b'\n'])
+}
+
+/// Where `unbacked_memory` reads: above any RAM that a program is given, below the APICs.
+pub const UNBACKED: u64 = 0xd000_0000;
+
+/// All programs.
+pub const PROGRAMS: &[Program] = &[
+    Program::passes(
+        "cpuid",
+        "CPUID names Satori, hides VMX, offers what the virtual machine has, and follows the state of the virtual CPU",
+    ),
+    Program::passes(
+        "msr_allow",
+        "the MSRs that a guest may use keep their values across exits, and the CPU acts by them",
+    ),
+    Program::passes(
+        "msr_deny",
+        "unknown MSRs, and reserved bits of known ones, raise #GP(0) and change nothing",
+    ),
+    Program::passes(
+        "console_output",
+        "all printable characters, and a very long line, arrive complete and in order",
+    )
+    .ending(End::PassWithOutput),
+    Program::passes(
+        "unbacked_memory",
+        "a read where neither RAM nor a device is ends the virtual machine with a report",
+    )
+    .ending(End::UnbackedMemory { address: UNBACKED }),
+    Program::passes("triple_fault", "a triple fault ends the virtual machine with a report")
+        .ending(End::TripleFault),
+    Program::passes("spin", "a guest that spins with interrupts off is ended when its time is up")
+        .ending(End::TimeLimit)
+        .within(1),
+    Program::passes("halt_for_ever", "HLT that nothing can end ends the virtual machine with a report")
+        .ending(End::HaltedForEver),
+    Program::passes("reset", "a write to the reset register ends the virtual machine as a reset")
+        .ending(End::Reset),
+];
+
+impl Program {
+    const fn passes(name: &'static str, promises: &'static str) -> Self {
+        Self { name, promises, memory_mib: 16, time_limit_s: 20, end: End::Pass }
+    }
+
+    const fn ending(self, end: End) -> Self {
+        Self { end, ..self }
+    }
+
+    const fn within(self, time_limit_s: u32) -> Self {
+        Self { time_limit_s, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// A program that is not in the catalogue would never be run, and nobody would notice.
+    #[test]
+    fn every_program_is_in_the_catalogue_once() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+        let files: BTreeSet<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let names: BTreeSet<String> = PROGRAMS.iter().map(|program| program.name.to_owned()).collect();
+        assert_eq!(files, names);
+        assert_eq!(PROGRAMS.len(), names.len(), "a name is there twice");
+    }
+
+    #[test]
+    fn the_hole_is_above_all_ram() {
+        let most = PROGRAMS.iter().map(|program| program.memory_mib).max().unwrap();
+        assert!(u64::from(most) << 20 <= UNBACKED);
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The first instructions of a guest program: from the 32-bit state of the PVH boot protocol to Rust in long mode.
+//!
+//! The loader leaves us in 32-bit protected mode without paging, the address of the start info in EBX. The tables built
+//! here map the first 4 GiB to themselves with 2 MiB pages, all writable and executable.
+
+// UNSAFETY: there is no Rust before there is a stack; this is assembly.
+#![expect(unsafe_code)]
+
+use crate::idt;
+use crate::serial;
+use crate::start_info;
+use crate::verdict;
+use core::arch::global_asm;
+
+/// Bytes of the only stack. Interrupts are taken on it too.
+const STACK_SIZE: usize = 64 << 10;
+
+global_asm!(
+    r#"
+    .section .note.pvh, "a", @note
+    .balign 4
+    .long 4, 4, 18                          # XEN_ELFNOTE_PHYS32_ENTRY
+    .asciz "Xen"
+    .long pvh_entry
+
+    .section .text.entry, "ax"
+    .code32
+    .global pvh_entry
+pvh_entry:
+    cli
+    cld
+    mov esi, ebx
+    # Four page directories: 2048 entries of 2 MiB, present, writable.
+    mov ecx, 2048
+    mov eax, 0x83
+    mov ebx, offset page_directories
+1:  mov [ebx], eax
+    mov dword ptr [ebx + 4], 0
+    add ebx, 8
+    add eax, 0x200000
+    dec ecx
+    jnz 1b
+    mov eax, offset page_directories + 3
+    mov [page_directory_pointers], eax
+    add eax, 0x1000
+    mov [page_directory_pointers + 8], eax
+    add eax, 0x1000
+    mov [page_directory_pointers + 16], eax
+    add eax, 0x1000
+    mov [page_directory_pointers + 24], eax
+    mov eax, offset page_directory_pointers + 3
+    mov [page_map_level_4], eax
+
+    mov eax, 0x20                           # CR4: PAE
+    mov cr4, eax
+    mov eax, offset page_map_level_4
+    mov cr3, eax
+    mov ecx, 0xc0000080                     # IA32_EFER: LME and NXE
+    rdmsr
+    or eax, 0x900
+    wrmsr
+    mov eax, 0x80010033                     # CR0: PG, WP, NE, ET, MP, PE
+    mov cr0, eax
+    lgdt [global_descriptors_pointer]
+    ljmp 0x08, offset long_mode_entry
+
+    .code64
+long_mode_entry:
+    mov eax, 0x10
+    mov ds, eax
+    mov es, eax
+    mov ss, eax
+    xor eax, eax
+    mov fs, eax
+    mov gs, eax
+    mov rsp, offset stack_top
+    mov edi, esi
+    xor ebp, ebp
+    push rbp
+    jmp {start}
+
+    .section .data.global_descriptors, "aw"
+    .balign 8
+global_descriptors:
+    .quad 0
+    .quad 0x00af9b000000ffff                # 0x08: 64-bit code
+    .quad 0x00cf93000000ffff                # 0x10: data, flat
+    .quad 0x00cf9b000000ffff                # 0x18: 32-bit code, flat
+    .quad 0x00009b000000ffff                # 0x20: 16-bit code, 64 KiB from 0
+    .quad 0x000093000000ffff                # 0x28: 16-bit data, 64 KiB from 0
+    .global global_descriptors_pointer
+global_descriptors_pointer:
+    .short global_descriptors_pointer - global_descriptors - 1
+    .quad global_descriptors
+
+    .section .bss.boot, "aw", @nobits
+    .balign 4096
+    .global page_map_level_4
+page_map_level_4: .skip 4096
+page_directory_pointers: .skip 4096
+page_directories: .skip 4 * 4096
+    .skip {stack_size}
+stack_top:
+    .text
+"#,
+    stack_size = const STACK_SIZE,
+    start = sym start,
+);
+
+unsafe extern "C" {
+    /// What [`crate::program!`] defines.
+    safe fn program();
+}
+
+/// Where the assembly ends: `start_info` is the physical address that the loader left.
+extern "C" fn start(start_info: u32) -> ! {
+    start_info::set(start_info);
+    serial::initialise();
+    idt::load();
+    program();
+    verdict::pass()
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a program ends: one line on COM1, `verdict: pass` or `verdict: fail: what`, and power off.
+
+// UNSAFETY: stopping the CPU for good is assembly.
+#![expect(unsafe_code)]
+
+use crate::ports;
+use crate::say;
+use core::arch::asm;
+use core::fmt;
+use core::panic::Location;
+
+/// Sleep control register (ACPI 6.5, 4.8.3.7) of Satori's virtual machine.
+pub const SLEEP_CONTROL: u16 = 0x600;
+/// Reset register (ACPI 6.5, 4.8.3.6); writing 1 resets.
+pub const RESET: u16 = 0x602;
+/// SLP_TYP of S5, and SLP_EN: off.
+const POWER_OFF: u8 = 5 << 2 | 1 << 5;
+/// QEMU's isa-debug-exit, for runs outside of Satori.
+const DEBUG_EXIT: u16 = 0xf4;
+
+/// Ends the program: it saw what it expected.
+pub fn pass() -> ! {
+    say!("verdict: pass");
+    power_off()
+}
+
+/// Ends the program: `what` says what was expected and what was seen.
+#[track_caller]
+pub fn fail(what: impl fmt::Display) -> ! {
+    say!("verdict: fail: {what} ({})", Location::caller());
+    power_off()
+}
+
+/// Fails unless `seen` is what was `expected` of `what`.
+#[track_caller]
+pub fn expect_eq<T: PartialEq + fmt::Debug>(what: impl fmt::Display, seen: T, expected: T) {
+    if seen != expected {
+        fail(format_args!("{what}: expected {expected:x?}, saw {seen:x?}"));
+    }
+}
+
+/// Fails unless `seen` lies within `bounds`, both included.
+#[track_caller]
+pub fn expect_within(what: impl fmt::Display, seen: u64, bounds: core::ops::RangeInclusive<u64>) {
+    if !bounds.contains(&seen) {
+        fail(format_args!("{what}: expected {bounds:?}, saw {seen}"));
+    }
+}
+
+/// Fails unless `holds`; `what` is the promise in words.
+#[track_caller]
+pub fn expect(what: impl fmt::Display, holds: bool) {
+    if !holds {
+        fail(format_args!("{what}: expected, but it is not so"));
+    }
+}
+
+/// Powers the virtual machine off, by whichever way this machine has.
+pub fn power_off() -> ! {
+    ports::out_u8(SLEEP_CONTROL, POWER_OFF);
+    ports::out_u8(DEBUG_EXIT, 0);
+    stop()
+}
+
+/// HLT with interrupts off, for ever.
+pub fn stop() -> ! {
+    loop {
+        // SAFETY: nothing is left to do.
+        unsafe { asm!("cli", "hlt") };
+    }
+}
+
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn panicked(info: &core::panic::PanicInfo<'_>) -> ! {
+    // Not `fail`, whose location would be this line.
+    say!("verdict: fail: panic: {info}");
+    power_off()
+}
