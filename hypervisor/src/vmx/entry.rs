@@ -32,6 +32,62 @@ pub struct Registers {
     pub r15: u64,
 }
 
+impl Registers {
+    /// The register of that number in instructions; `None` for RSP.
+    ///
+    /// # Panics
+    /// If there is no such number: instructions have four bits for it.
+    #[must_use]
+    pub fn slot(&self, number: u8) -> Option<&u64> {
+        Some(match number {
+            0 => &self.rax,
+            1 => &self.rcx,
+            2 => &self.rdx,
+            3 => &self.rbx,
+            4 => return None,
+            5 => &self.rbp,
+            6 => &self.rsi,
+            7 => &self.rdi,
+            8 => &self.r8,
+            9 => &self.r9,
+            10 => &self.r10,
+            11 => &self.r11,
+            12 => &self.r12,
+            13 => &self.r13,
+            14 => &self.r14,
+            15 => &self.r15,
+            _ => panic!("there is no general register {number}"),
+        })
+    }
+
+    /// As [`Self::slot`], to be written.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[must_use]
+    pub fn slot_mut(&mut self, number: u8) -> Option<&mut u64> {
+        Some(match number {
+            0 => &mut self.rax,
+            1 => &mut self.rcx,
+            2 => &mut self.rdx,
+            3 => &mut self.rbx,
+            4 => return None,
+            5 => &mut self.rbp,
+            6 => &mut self.rsi,
+            7 => &mut self.rdi,
+            8 => &mut self.r8,
+            9 => &mut self.r9,
+            10 => &mut self.r10,
+            11 => &mut self.r11,
+            12 => &mut self.r12,
+            13 => &mut self.r13,
+            14 => &mut self.r14,
+            15 => &mut self.r15,
+            _ => panic!("there is no general register {number}"),
+        })
+    }
+}
+
 /// What the entry code works on. It must not move while a VMCS names it as its host stack.
 #[derive(Debug, Default)]
 #[repr(C, align(16))]

@@ -46,6 +46,10 @@ exit_reasons! {
     HLT = 12,
     /// INVD.
     INVD = 13,
+    /// RDPMC.
+    RDPMC = 15,
+    /// RSM.
+    RSM = 17,
     /// VMCALL.
     VMCALL = 18,
     /// VMCLEAR.
@@ -66,6 +70,8 @@ exit_reasons! {
     VMXOFF = 26,
     /// VMXON.
     VMXON = 27,
+    /// An NMI can be delivered now.
+    NMI_WINDOW = 8,
     /// MOV to or from a control register.
     CONTROL_REGISTER = 28,
     /// IN, OUT and their string forms.
@@ -78,6 +84,10 @@ exit_reasons! {
     INVALID_GUEST_STATE = 33,
     /// Entry failed while loading MSRs.
     MSR_LOADING = 34,
+    /// MWAIT.
+    MWAIT = 36,
+    /// MONITOR.
+    MONITOR = 39,
     /// Entry failed with a machine check.
     MACHINE_CHECK = 41,
     /// An EPT entry does not allow the access.
@@ -102,10 +112,13 @@ impl ExitReason {
     pub const fn from_field(field: u32) -> Self {
         Self(field as u16)
     }
-}
 
-/// Bit of the VMCS's exit reason that says that the guest was never entered.
-pub const ENTRY_FAILURE: u32 = 1 << 31;
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+}
 
 /// Exit qualification of an I/O instruction (SDM vol. 3, table 28-5).
 #[bitfield(u64)]

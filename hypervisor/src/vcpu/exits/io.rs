@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Ports: IN, OUT, and their string forms, one element an exit.
+
+use crate::devices::firmware::power::PowerEvent;
+use crate::vcpu::end::End;
+use crate::vcpu::guest::Guest;
+use crate::vcpu::linear;
+use crate::vm::machine::PortEffect;
+use crate::vmx::exit::IoQualification;
+use evmcs::field;
+
+/// RFLAGS.DF.
+const DIRECTION: u64 = 1 << 10;
+/// Numbers of the registers that string instructions use.
+const RCX: u8 = 1;
+const RSI: u8 = 6;
+const RDI: u8 = 7;
+
+#[inline]
+pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
+    let qualification = IoQualification::from(guest.vmcs.read(field::EXIT_QUALIFICATION));
+    if qualification.string() {
+        return string(guest, qualification);
+    }
+    let (port, size) = (qualification.port(), qualification.size_less_one() + 1);
+    let effect = if qualification.input() {
+        let (value, effect) = guest.machine.read_port(port, size);
+        let rax = &mut guest.frame.registers.rax;
+        *rax = merged(*rax, value, size);
+        effect
+    } else {
+        guest.machine.write_port(port, size, guest.frame.registers.rax as u32)
+    };
+    guest.advance();
+    carry_out(guest, effect)
+}
+
+/// An input of 32 bits clears what is above, as every instruction with 32-bit operands does; a smaller one keeps it.
+#[inline]
+fn merged(old: u64, value: u32, size: u8) -> u64 {
+    match size {
+        1 => old & !0xff | u64::from(value),
+        2 => old & !0xffff | u64::from(value),
+        _ => u64::from(value),
+    }
+}
+
+#[inline]
+fn carry_out(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
+    if effect != PortEffect::default() {
+        return carry_out_some(guest, effect);
+    }
+    if guest.state.input_waits {
+        guest.receive();
+    }
+    Ok(())
+}
+
+fn carry_out_some(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
+    if let Some(byte) = effect.output {
+        guest.transmit(byte);
+    }
+    if let Some(message) = effect.message {
+        guest.state.deliver(message)?;
+    }
+    match effect.power {
+        Some(PowerEvent::PowerOff) => Err(End::PoweredOff),
+        Some(PowerEvent::Reset) => Err(End::Reset),
+        None => Ok(()),
+    }
+}
+
+/// INS and OUTS: one element. With a REP prefix the instruction is left where it is while RCX has more, so that interrupts
+/// come between elements as on a processor.
+fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), End> {
+    let mask = address_mask(guest.vmcs.read(field::VM_EXIT_INSTRUCTION_INFORMATION));
+    if qualification.repeated() && guest.register(RCX) & mask == 0 {
+        guest.advance();
+        return Ok(());
+    }
+    let (port, size) = (qualification.port(), qualification.size_less_one() + 1);
+    let address = guest.vmcs.read(field::GUEST_LINEAR_ADDRESS);
+    let mut bytes = [0; 4];
+    let bytes = &mut bytes[..usize::from(size)];
+    let (effect, index_register) = if qualification.input() {
+        // Before the port is read, which may change the device: that the memory can be written.
+        if let Err(exception) = linear::check_write(guest, address, bytes.len()) {
+            guest.raise(exception);
+            return Ok(());
+        }
+        let (value, effect) = guest.machine.read_port(port, size);
+        bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
+        if let Err(exception) = linear::write(guest, address, bytes) {
+            guest.raise(exception);
+        }
+        (effect, RDI)
+    } else {
+        if let Err(exception) = linear::read(guest, address, bytes) {
+            guest.raise(exception);
+            return Ok(());
+        }
+        let value = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
+        (guest.machine.write_port(port, size, value), RSI)
+    };
+    step(guest, index_register, size, mask);
+    if !qualification.repeated() || decrement(guest, mask) == 0 {
+        guest.advance();
+    }
+    carry_out(guest, effect)
+}
+
+/// The bits of an address register that count: 16, 32 or 64 (SDM vol. 3, table 28-9).
+fn address_mask(instruction_information: u32) -> u64 {
+    match instruction_information >> 7 & 7 {
+        0 => 0xffff,
+        1 => 0xffff_ffff,
+        _ => u64::MAX,
+    }
+}
+
+fn step(guest: &mut Guest<'_>, register: u8, size: u8, mask: u64) {
+    let backwards = guest.vmcs.read(field::GUEST_RFLAGS) & DIRECTION != 0;
+    let old = guest.register(register);
+    let stepped = if backwards { old.wrapping_sub(u64::from(size)) } else { old.wrapping_add(u64::from(size)) };
+    guest.set_register(register, replaced(old, stepped, mask));
+}
+
+fn decrement(guest: &mut Guest<'_>, mask: u64) -> u64 {
+    let old = guest.register(RCX);
+    let left = old.wrapping_sub(1) & mask;
+    guest.set_register(RCX, replaced(old, left, mask));
+    left
+}
+
+/// A register of which an instruction with that address size has changed what it could.
+fn replaced(old: u64, new: u64, mask: u64) -> u64 {
+    match mask {
+        0xffff => old & !mask | new & mask,
+        _ => new & mask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_inputs_keep_what_is_above_and_wide_ones_clear_it() {
+        let old = 0x1122_3344_5566_7788;
+        assert_eq!(merged(old, 0xff, 1), 0x1122_3344_5566_77ff);
+        assert_eq!(merged(old, 0xffff, 2), 0x1122_3344_5566_ffff);
+        assert_eq!(merged(old, 0xffff_ffff, 4), 0xffff_ffff);
+    }
+
+    #[test]
+    fn registers_wrap_at_their_address_size() {
+        assert_eq!(replaced(0xabcd_ffff, 0x1_0000, address_mask(0)), 0xabcd_0000);
+        assert_eq!(replaced(0x1_ffff_ffff, 0x2_0000_0000, address_mask(1 << 7)), 0);
+        assert_eq!(replaced(u64::MAX, 0, address_mask(2 << 7)), 0);
+    }
+}

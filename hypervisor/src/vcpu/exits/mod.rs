@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is done on each VM exit.
+
+mod control_register;
+mod ept_violation;
+mod io;
+mod msr;
+mod processor;
+mod xsetbv;
+
+use crate::vcpu::end::End;
+use crate::vcpu::exception::Exception;
+use crate::vcpu::guest::Guest;
+use crate::vmx::exit::ExitReason;
+use evmcs::field;
+
+/// Handles an exit that is the guest's own affair. What concerns the CPU that it runs on (interrupts, NMIs) is the run
+/// loop's.
+#[inline]
+pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
+    match reason {
+        ExitReason::CPUID => {
+            processor::cpuid(guest);
+            Ok(())
+        }
+        ExitReason::IO_INSTRUCTION => io::handle(guest),
+        ExitReason::WRMSR => msr::write(guest),
+        ExitReason::RDMSR => {
+            msr::read(guest);
+            Ok(())
+        }
+        ExitReason::HLT => {
+            guest.advance();
+            guest.state.halted = true;
+            guest.state.attention = true;
+            Ok(())
+        }
+        ExitReason::EPT_VIOLATION => ept_violation::handle(guest),
+        ExitReason::INTERRUPT_WINDOW | ExitReason::NMI_WINDOW => {
+            guest.state.attention = true;
+            Ok(())
+        }
+        _ => rare(guest, reason),
+    }
+}
+
+#[cold]
+fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
+    match reason {
+        ExitReason::CONTROL_REGISTER => control_register::handle(guest),
+        ExitReason::XSETBV => xsetbv::handle(guest),
+        // Caches are coherent with everything that the guest can reach.
+        ExitReason::INVD | ExitReason::WBINVD => guest.advance(),
+        // RDPMC: there are no counters to read (SDM vol. 2B).
+        ExitReason::RDPMC => guest.raise(Exception::GeneralProtection),
+        // Instructions that CPUID does not offer.
+        ExitReason::VMCALL
+        | ExitReason::VMCLEAR
+        | ExitReason::VMLAUNCH
+        | ExitReason::VMPTRLD
+        | ExitReason::VMPTRST
+        | ExitReason::VMREAD
+        | ExitReason::VMRESUME
+        | ExitReason::VMWRITE
+        | ExitReason::VMXOFF
+        | ExitReason::VMXON
+        | ExitReason::INVEPT
+        | ExitReason::INVVPID
+        | ExitReason::VMFUNC
+        | ExitReason::GETSEC
+        | ExitReason::MWAIT
+        | ExitReason::MONITOR
+        | ExitReason::RSM => guest.raise(Exception::InvalidOpcode),
+        ExitReason::TRIPLE_FAULT => return Err(End::TripleFault { rip: guest.vmcs.read(field::GUEST_RIP) }),
+        ExitReason::INVALID_GUEST_STATE => {
+            return Err(End::InvalidGuestState {
+                qualification: guest.vmcs.read(field::EXIT_QUALIFICATION),
+                rip: guest.vmcs.read(field::GUEST_RIP),
+            });
+        }
+        _ => {
+            return Err(End::Unhandled {
+                reason,
+                qualification: guest.vmcs.read(field::EXIT_QUALIFICATION),
+                rip: guest.vmcs.read(field::GUEST_RIP),
+            });
+        }
+    }
+    Ok(())
+}

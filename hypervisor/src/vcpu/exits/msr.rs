@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! RDMSR and WRMSR of what the bitmap does not let through, by the policy table.
+
+use crate::cpu::hardware::tsc;
+use crate::irqchip::local_apic::Effect;
+use crate::vcpu::end::End;
+use crate::vcpu::exception::Exception;
+use crate::vcpu::guest::Guest;
+use crate::vcpu::msr_policy;
+use crate::vcpu::msr_policy::MsrIndex;
+use crate::vcpu::msr_policy::Policy;
+use crate::vcpu::msr_policy::Register;
+use crate::vcpu::msr_policy::Writes;
+use crate::vcpu::msr_policy::policy_of;
+use evmcs::field;
+
+/// RDMSR.
+pub fn read(guest: &mut Guest<'_>) {
+    let msr = MsrIndex(guest.frame.registers.rcx as u32);
+    match value_of(guest, msr) {
+        Ok(value) => {
+            guest.frame.registers.rax = value & 0xffff_ffff;
+            guest.frame.registers.rdx = value >> 32;
+            guest.advance();
+        }
+        Err(exception) => guest.raise(exception),
+    }
+}
+
+/// WRMSR.
+pub fn write(guest: &mut Guest<'_>) -> Result<(), End> {
+    let registers = &guest.frame.registers;
+    let msr = MsrIndex(registers.rcx as u32);
+    let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;
+    match set(guest, msr, value) {
+        Ok(None) => guest.advance(),
+        Ok(Some(effect)) => {
+            guest.advance();
+            return guest.carry_out(effect);
+        }
+        Err(exception) => guest.raise(exception),
+    }
+    Ok(())
+}
+
+fn value_of(guest: &Guest<'_>, msr: MsrIndex) -> Result<u64, Exception> {
+    match policy_of(msr) {
+        Policy::Constant { value, .. } => Ok(value),
+        Policy::Emulated(register) => value_of_register(guest, register, msr),
+        // A passed-through one exits only if the bitmap says other than the table.
+        Policy::PassThrough(_) | Policy::Refused => Err(Exception::GeneralProtection),
+    }
+}
+
+fn value_of_register(guest: &Guest<'_>, register: Register, msr: MsrIndex) -> Result<u64, Exception> {
+    let now = || guest.state.guest_tsc(tsc());
+    Ok(match register {
+        Register::ApicBase => guest.state.apic.base(),
+        Register::DebugCtl => guest.vmcs.read(field::GUEST_IA32_DEBUGCTL),
+        Register::Efer => guest.vmcs.read(field::GUEST_IA32_EFER),
+        Register::MiscEnable => guest.state.misc_enable,
+        Register::Pat => guest.vmcs.read(field::GUEST_IA32_PAT),
+        Register::Tsc => now(),
+        Register::TscAdjust => guest.state.tsc_adjust,
+        Register::TscDeadline => guest.state.apic.tsc_deadline(now()),
+        Register::X2Apic => guest.state.apic.rdmsr(msr.0, now())?,
+        // Not offered: XSAVES is not.
+        Register::Xss => return Err(Exception::GeneralProtection),
+    })
+}
+
+/// Sets an MSR. For one of the local APIC, also what is to be done outside of it.
+#[inline]
+fn set(guest: &mut Guest<'_>, msr: MsrIndex, value: u64) -> Result<Option<Effect>, Exception> {
+    match policy_of(msr) {
+        Policy::Constant { writes: Writes::Ignored, .. } => Ok(None),
+        Policy::Emulated(register) => set_register(guest, register, msr, value),
+        Policy::Constant { .. } | Policy::PassThrough(_) | Policy::Refused => Err(Exception::GeneralProtection),
+    }
+}
+
+fn set_register(guest: &mut Guest<'_>, register: Register, msr: MsrIndex, value: u64) -> Result<Option<Effect>, Exception> {
+    match register {
+        Register::X2Apic => {
+            let now = guest.state.guest_tsc(tsc());
+            return Ok(Some(guest.state.apic.wrmsr(msr.0, value, now)?));
+        }
+        Register::TscDeadline => {
+            let now = guest.state.guest_tsc(tsc());
+            return Ok(Some(guest.state.apic.set_tsc_deadline(value, now)));
+        }
+        Register::ApicBase => return Ok(Some(guest.state.apic.set_base(value)?)),
+        Register::Efer => {
+            let current = guest.vmcs.read(field::GUEST_IA32_EFER);
+            let efer = msr_policy::checked_efer(current, value, guest.paging())?;
+            guest.vmcs.write(field::GUEST_IA32_EFER, efer);
+        }
+        Register::Pat => {
+            msr_policy::checked_pat(value)?;
+            guest.vmcs.write(field::GUEST_IA32_PAT, value);
+        }
+        Register::DebugCtl => {
+            msr_policy::checked_debugctl(value)?;
+            guest.vmcs.write(field::GUEST_IA32_DEBUGCTL, value);
+        }
+        Register::MiscEnable => {
+            msr_policy::checked_misc_enable(value)?;
+            guest.state.misc_enable = value;
+        }
+        Register::Tsc => {
+            let change = value.wrapping_sub(guest.state.guest_tsc(tsc()));
+            shift_tsc(guest, change);
+        }
+        Register::TscAdjust => {
+            let change = value.wrapping_sub(guest.state.tsc_adjust);
+            shift_tsc(guest, change);
+        }
+        Register::Xss => return Err(Exception::GeneralProtection),
+    }
+    Ok(None)
+}
+
+/// Moves the guest's TSC, of which IA32_TSC_ADJUST keeps account (SDM vol. 3, 19.17.3).
+fn shift_tsc(guest: &mut Guest<'_>, change: u64) {
+    let state = &mut *guest.state;
+    state.tsc_offset = state.tsc_offset.wrapping_add(change);
+    state.tsc_adjust = state.tsc_adjust.wrapping_add(change);
+    state.timer_changed = true;
+    guest.vmcs.write(field::TSC_OFFSET, state.tsc_offset);
+}

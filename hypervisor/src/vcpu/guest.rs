@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guest that is out: its vCPU between an exit and the next entry, as the handlers of exits work on it.
+
+use crate::irqchip::local_apic::Effect;
+use crate::vcpu::end::End;
+use crate::vcpu::exception::Exception;
+use crate::vcpu::state::State;
+use crate::vm::machine::Machine;
+use crate::vmx::entry::EntryFrame;
+use crate::vmx::exit::EptQualification;
+use evmcs::Active;
+use evmcs::field;
+
+/// RFLAGS.TF.
+const TRAP_FLAG: u64 = 1 << 8;
+/// Blocking by STI and by MOV SS (SDM vol. 3, table 25-3).
+pub const BLOCKED_FOR_ONE_INSTRUCTION: u32 = 0b11;
+/// BS of the pending debug exceptions (SDM vol. 3, table 25-4).
+const SINGLE_STEP: u64 = 1 << 14;
+/// L of a code segment's access rights.
+const LONG_CODE: u32 = 1 << 13;
+/// CR0.PG.
+const PAGING: u64 = 1 << 31;
+const EFER_LMA: u64 = 1 << 10;
+
+/// The vCPU, active on this CPU and out of its guest.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    /// Its VMCS.
+    pub vmcs: Active<'a>,
+    /// Its general registers.
+    pub frame: &'a mut EntryFrame,
+    /// The rest of it.
+    pub state: &'a mut State,
+    /// The virtual machine that it belongs to.
+    pub machine: &'a Machine,
+}
+
+impl Guest<'_> {
+    /// Goes on after the instruction that exited, as if it had been executed (SDM vol. 3, 27.7 and 34.2 for what blocks).
+    #[inline]
+    pub fn advance(&mut self) {
+        let rip = self.vmcs.read(field::GUEST_RIP);
+        let mut next = rip.wrapping_add(u64::from(self.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH)));
+        // Outside of 64-bit mode the instruction pointer wraps at 4 GiB. Only there can it leave the low 4 GiB by one step.
+        if (next ^ rip) >> 32 != 0 && !self.in_64_bit_mode() {
+            next &= 0xffff_ffff;
+        }
+        self.vmcs.write(field::GUEST_RIP, next);
+        let blocking = self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
+        if blocking & BLOCKED_FOR_ONE_INSTRUCTION != 0 {
+            self.vmcs.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking & !BLOCKED_FOR_ONE_INSTRUCTION);
+            // What STI or MOV SS held back can be delivered now.
+            self.state.attention = true;
+        }
+        if self.vmcs.read(field::GUEST_RFLAGS) & TRAP_FLAG != 0 {
+            self.single_step();
+        }
+    }
+
+    /// The instruction was executed with TF set: #DB follows it.
+    #[cold]
+    fn single_step(&mut self) {
+        let pending = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS);
+        self.vmcs.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending | SINGLE_STEP);
+    }
+
+    /// Raises an exception instead of executing the instruction.
+    #[cold]
+    pub fn raise(&mut self, exception: impl Into<Exception>) {
+        self.state.exception = Some(exception.into());
+        self.state.attention = true;
+    }
+
+    /// Executes the instruction or raises what it raises.
+    #[inline]
+    pub fn advance_or_raise(&mut self, result: Result<(), Exception>) {
+        match result {
+            Ok(()) => self.advance(),
+            Err(exception) => self.raise(exception),
+        }
+    }
+
+    /// Does outside of the local APIC what the guest asked of it.
+    pub fn carry_out(&mut self, effect: Effect) -> Result<(), End> {
+        // Any register of it may have changed what can be delivered.
+        self.state.attention = true;
+        match effect {
+            Effect::None => Ok(()),
+            Effect::TimerChanged => {
+                self.state.timer_changed = true;
+                Ok(())
+            }
+            Effect::Send(message) => self.state.deliver(message),
+            Effect::EndOfInterrupt { vector } => {
+                for message in self.machine.end_of_interrupt(vector) {
+                    self.state.deliver(message)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A general register by its number in instructions (SDM vol. 2A, table 3-1).
+    #[must_use]
+    pub fn register(&self, number: u8) -> u64 {
+        match self.frame.registers.slot(number) {
+            Some(slot) => *slot,
+            None => self.vmcs.read(field::GUEST_RSP),
+        }
+    }
+
+    /// Sets a general register by its number in instructions.
+    pub fn set_register(&mut self, number: u8, value: u64) {
+        match self.frame.registers.slot_mut(number) {
+            Some(slot) => *slot = value,
+            None => self.vmcs.write(field::GUEST_RSP, value),
+        }
+    }
+
+    /// Whether it executes 64-bit code.
+    #[must_use]
+    pub fn in_64_bit_mode(&self) -> bool {
+        self.vmcs.read(field::GUEST_IA32_EFER) & EFER_LMA != 0
+            && self.vmcs.read(field::GUEST_CS_ACCESS_RIGHTS) & LONG_CODE != 0
+    }
+
+    /// Whether paging is on.
+    #[must_use]
+    pub fn paging(&self) -> bool {
+        self.vmcs.read(field::GUEST_CR0) & PAGING != 0
+    }
+
+    /// Current privilege level: DPL of SS (SDM vol. 3, 25.4.1).
+    #[must_use]
+    pub fn privilege_level(&self) -> u8 {
+        (self.vmcs.read(field::GUEST_SS_ACCESS_RIGHTS) >> 5 & 3) as u8
+    }
+
+    /// What an EPT violation was, in a word for the report.
+    #[must_use]
+    pub fn access_name(qualification: EptQualification) -> &'static str {
+        match () {
+            () if qualification.fetch() => "fetch",
+            () if qualification.write() => "write",
+            () => "read",
+        }
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The devices of one virtual machine, and who answers at which port and in which page.
+
+use crate::devices::firmware::power;
+use crate::devices::firmware::power::PowerEvent;
+use crate::devices::uart::Uart;
+use crate::irqchip::Message;
+use crate::irqchip::io_apic::IoApic;
+use crate::irqchip::io_apic::Messages;
+use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::memory::FRAME;
+use crate::mmu::GuestPhysical;
+use crate::mmu::ram::GuestRam;
+use crate::vcpu::cpuid::CpuidTable;
+use crate::vm::memory_layout::IO_APIC_BASE;
+use spin::Mutex;
+
+/// Ports of the UART: COM1 of a PC.
+const UART: u16 = 0x3f8;
+const UART_LAST: u16 = UART + 7;
+/// The UART's pin at the I/O APIC.
+const UART_PIN: usize = 4;
+
+/// What the world outside of the vCPU is to do after an access to a port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortEffect {
+    /// An interrupt for a local APIC.
+    pub message: Option<Message>,
+    /// A byte for the console.
+    pub output: Option<u8>,
+    /// What the guest wants of the machine.
+    pub power: Option<PowerEvent>,
+}
+
+/// A page of registers in guest-physical space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DevicePage {
+    /// The vCPU's own local APIC, while it is in xAPIC mode.
+    LocalApic,
+    /// The I/O APIC.
+    IoApic,
+}
+
+/// The UART, and the state of its interrupt line that the I/O APIC was told last.
+#[derive(Debug, Default)]
+struct UartAndLine {
+    uart: Uart,
+    line: bool,
+}
+
+/// All that vCPUs of a virtual machine share.
+#[derive(Debug)]
+pub struct Machine {
+    /// The guest's RAM.
+    pub ram: GuestRam,
+    /// What CPUID answers.
+    pub cpuid: CpuidTable,
+    uart: Mutex<UartAndLine>,
+    io_apic: Mutex<IoApic>,
+}
+
+impl Machine {
+    /// A machine after RESET.
+    #[must_use]
+    pub fn new(ram: GuestRam, cpuid: CpuidTable) -> Self {
+        Self { ram, cpuid, uart: Mutex::default(), io_apic: Mutex::default() }
+    }
+
+    /// Reads `size` bytes (1, 2 or 4) from `port` on. Where no device is, all bits are one.
+    #[inline]
+    pub fn read_port(&self, port: u16, size: u8) -> (u32, PortEffect) {
+        let mut effect = PortEffect::default();
+        let mut value = 0;
+        for byte in 0..size {
+            value |= u32::from(self.read_port_byte(port.wrapping_add(u16::from(byte)), &mut effect)) << (8 * byte);
+        }
+        (value, effect)
+    }
+
+    /// Writes `size` bytes (1, 2 or 4) to `port` on. Where no device is, they are lost.
+    pub fn write_port(&self, port: u16, size: u8, value: u32) -> PortEffect {
+        let mut effect = PortEffect::default();
+        for byte in 0..size {
+            let value = (value >> (8 * byte)) as u8;
+            self.write_port_byte(port.wrapping_add(u16::from(byte)), value, &mut effect);
+        }
+        effect
+    }
+
+    #[inline]
+    fn read_port_byte(&self, port: u16, effect: &mut PortEffect) -> u8 {
+        match port {
+            UART..=UART_LAST => {
+                let mut uart = self.uart.lock();
+                let value = uart.uart.read((port - UART) as u8);
+                effect.message = self.uart_line(&mut uart).or(effect.message);
+                value
+            }
+            power::SLEEP_CONTROL..=power::RESET => power::read(),
+            _ => u8::MAX,
+        }
+    }
+
+    fn write_port_byte(&self, port: u16, value: u8, effect: &mut PortEffect) {
+        match port {
+            UART..=UART_LAST => {
+                let mut uart = self.uart.lock();
+                effect.output = uart.uart.write((port - UART) as u8, value).or(effect.output);
+                effect.message = self.uart_line(&mut uart).or(effect.message);
+            }
+            power::SLEEP_CONTROL..=power::RESET => effect.power = power::write(port, value).or(effect.power),
+            _ => {}
+        }
+    }
+
+    /// Tells the I/O APIC of the UART's line, if that has changed.
+    #[inline]
+    fn uart_line(&self, uart: &mut UartAndLine) -> Option<Message> {
+        let line = uart.uart.interrupt_line();
+        if line == uart.line {
+            return None;
+        }
+        uart.line = line;
+        self.io_apic.lock().set_line(UART_PIN, line)
+    }
+
+    /// Fills the UART's receiver from `next`; also tells whether there was room for all.
+    pub fn receive(&self, mut next: impl FnMut() -> Option<u8>) -> (Option<Message>, bool) {
+        let mut uart = self.uart.lock();
+        let mut drained = false;
+        while uart.uart.room() > 0 && !drained {
+            match next() {
+                // There is room.
+                Some(byte) => drop(uart.uart.receive(byte)),
+                None => drained = true,
+            }
+        }
+        (self.uart_line(&mut uart), drained)
+    }
+
+    /// The device at an address, for a local APIC in xAPIC mode or another.
+    #[must_use]
+    pub fn device_page(&self, address: GuestPhysical, xapic: bool) -> Option<DevicePage> {
+        match address.0 & !(FRAME - 1) {
+            LOCAL_APIC_BASE if xapic => Some(DevicePage::LocalApic),
+            IO_APIC_BASE => Some(DevicePage::IoApic),
+            _ => None,
+        }
+    }
+
+    /// Reads a register of the I/O APIC.
+    pub fn read_io_apic(&self, offset: u64) -> u32 {
+        self.io_apic.lock().mmio_read(offset)
+    }
+
+    /// Writes a register of the I/O APIC; gives the interrupts that follow from it.
+    pub fn write_io_apic(&self, offset: u64, value: u32) -> Messages {
+        self.io_apic.lock().mmio_write(offset, value)
+    }
+
+    /// A level-triggered interrupt of `vector` has been handled; gives those that follow.
+    pub fn end_of_interrupt(&self, vector: u8) -> Messages {
+        self.io_apic.lock().eoi(vector)
+    }
+}
