@@ -2,6 +2,7 @@
 //! Guest memory: what is where in guest-physical space, and the tables that translate it.
 
 mod guest_physical;
+pub mod guest_walk;
 
 pub use guest_physical::GuestMemory;
 pub use guest_physical::GuestPhysical;
