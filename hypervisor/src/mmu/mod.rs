@@ -6,6 +6,7 @@ mod guest_physical;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod ram;
+pub mod guest_walk;
 
 pub use guest_physical::GuestMemory;
 pub use guest_physical::GuestPhysical;

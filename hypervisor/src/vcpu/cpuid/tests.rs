@@ -24,6 +24,7 @@ fn rich(leaf: u32, subleaf: u32) -> CpuidResult {
         (0x0, _) => result(0x20, 0x756E_6547, 0x6C65_746E, 0x4965_6E69),
         (0x1, _) => result(0x0005_0654, 0xAB40_0800, u32::MAX, u32::MAX),
         (0x4, 0) => result(0x1C00_4121, 0x01C0_003F, 63, 0),
+        (0x4, 2) => result(0x1C00_4143, 0x03C0_003F, 1023, 0),
         (0x4, 3) => result(0x1C03_C163, 0x0280_003F, 0x7FFF, 4),
         (0x4, _) => NOTHING,
         (0x7, 0) => result(2, u32::MAX, u32::MAX, u32::MAX),
@@ -209,6 +210,7 @@ fn several_vcpus_are_cores_that_share_the_last_cache() {
     assert_ne!(ask(&table, 0x1, 0).edx & 1 << 28, 0, "HTT");
     assert_eq!(ask(&table, 0x1, 0).ebx >> 16 & 0xFF, 8);
     assert_eq!(ask(&table, 0x4, 0).eax, 0x121 | 7 << 26);
+    assert_eq!(ask(&table, 0x4, 2).eax, 0x143 | 7 << 26);
     assert_eq!(ask(&table, 0x4, 3).eax, 0x163 | 7 << 26 | 7 << 14);
     assert_eq!(ask(&table, 0x4, 4), NOTHING);
     assert_eq!(ask(&table, 0xB, 1), result(3, 6, 0x201, 0));
