@@ -4,21 +4,14 @@
 pub mod log;
 pub mod serial;
 
-#[cfg(target_os = "none")]
-pub use port::announce;
-#[cfg(target_os = "none")]
 pub use port::emergency;
-#[cfg(target_os = "none")]
+pub use port::find;
 pub use port::flush;
-#[cfg(target_os = "none")]
 pub use port::read_byte;
-#[cfg(target_os = "none")]
 pub use port::write;
-#[cfg(target_os = "none")]
 pub use port::write_line;
 
 /// The machine's serial port, one for all CPUs.
-#[cfg(target_os = "none")]
 mod port {
     use crate::console::serial::COM1;
     use crate::console::serial::Serial;
@@ -37,7 +30,7 @@ mod port {
     }
 
     /// Looks for COM1 and sets it up; `false` where there is none.
-    pub fn announce() -> bool {
+    pub fn find() -> bool {
         let serial = Serial::find(NativePorts, COM1);
         let found = serial.is_some();
         PORT.lock().serial = serial;

@@ -86,11 +86,24 @@ pub fn set_xcr0(value: u64) {
     }
 }
 
+/// Sets CR2, which holds the guest's value from one entry to the next: nothing of ours faults.
+pub fn set_cr2(address: u64) {
+    // SAFETY: a register that only software reads.
+    unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nomem, nostack, preserves_flags)) };
+}
+
 /// Lets pending interrupts in, once, and none after.
 #[cfg(target_os = "none")]
 pub fn take_interrupts() {
     // SAFETY: handlers only acknowledge; `nop` is the instruction after STI, before which nothing is delivered.
     unsafe { core::arch::asm!("sti", "nop", "cli", options(nostack)) };
+}
+
+/// Handles an NMI that ended a guest's run, and with it unblocks the next one.
+#[cfg(target_os = "none")]
+pub fn take_nmi() {
+    // SAFETY: our own handler, on its own stack; its IRET unblocks NMIs.
+    unsafe { core::arch::asm!("int 2", options(nostack)) };
 }
 
 /// Halts until an interrupt has been handled.

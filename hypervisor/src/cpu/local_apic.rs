@@ -97,8 +97,8 @@ impl LocalApic {
         }
     }
 
-    /// Forgets what was set, because it has fired.
-    pub fn timer_fired(&mut self) {
+    /// Forgets what was set, because it may have fired.
+    pub fn forget_timer(&mut self) {
         self.armed = None;
     }
 

@@ -15,6 +15,20 @@ pub mod local_apic;
 #[cfg(target_os = "none")]
 pub mod power;
 
+/// A physical CPU of ours, with VMX on.
+#[cfg(target_os = "none")]
+#[derive(Debug)]
+pub struct Cpu {
+    /// Its place for the current VMCS.
+    pub slot: evmcs::VmcsSlot,
+    /// Its VMX.
+    pub processor: crate::vmx::processor::Processor,
+    /// Its local APIC.
+    pub apic: local_apic::LocalApic,
+    /// Its segments.
+    pub descriptors: descriptors::Descriptors,
+}
+
 /// Interrupt vectors of our own.
 pub mod vector {
     /// The local APIC's timer: a guest's timer is due.

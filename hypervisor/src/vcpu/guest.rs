@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest that is out: its vCPU between an exit and the next entry, as the handlers of exits work on it.
 
+use crate::console;
 use crate::irqchip::local_apic::Effect;
 use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
@@ -99,6 +100,18 @@ impl Guest<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Hands a byte that the guest has sent to the console.
+    pub fn transmit(&mut self, byte: u8) {
+        console::write(&[byte]);
+    }
+
+    /// Hands the guest what has been typed, as far as its UART has room.
+    pub fn receive(&mut self) -> Result<(), End> {
+        let (message, drained) = self.machine.receive(console::read_byte);
+        self.state.input_waits = !drained;
+        message.map_or(Ok(()), |message| self.state.deliver(message))
     }
 
     /// A general register by its number in instructions (SDM vol. 2A, table 3-1).

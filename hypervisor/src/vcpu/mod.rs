@@ -1,5 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One virtual CPU: its state, its run loop, and what it does on each exit.
 
+pub mod controls;
 pub mod cpuid;
+pub mod end;
+mod events;
+pub mod exception;
+pub mod exits;
+pub mod guest;
+#[cfg(target_os = "none")]
+mod host_state;
+pub mod initial_state;
+mod linear;
 pub mod msr_policy;
+#[cfg(target_os = "none")]
+mod processor_state;
+#[cfg(target_os = "none")]
+pub mod run;
+pub mod state;

@@ -51,7 +51,7 @@ impl State {
             apic: LocalApic::new(apic_id, apic_id == 0, timer_input_tick),
             exception: None,
             nmi: false,
-            attention: false,
+            attention: true,
             timer_changed: true,
             halted: false,
             tsc_offset: tsc_now.wrapping_neg(),
@@ -92,6 +92,12 @@ impl State {
             Delivery::StartUp { .. } | Delivery::Smi | Delivery::ExtInt | Delivery::Ignored => {}
         }
         Ok(())
+    }
+
+    /// Notes that the timer is to be armed anew before the next entry.
+    pub fn change_timer(&mut self) {
+        self.timer_changed = true;
+        self.attention = true;
     }
 
     /// Counts an exit.

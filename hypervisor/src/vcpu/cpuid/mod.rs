@@ -86,6 +86,12 @@ impl CpuidTable {
         self.xcr0
     }
 
+    /// Bits of a guest-physical address.
+    #[must_use]
+    pub fn physical_bits(&self) -> u8 {
+        self.answers[slots::of(0x8000_0008).answer(0)].eax as u8
+    }
+
     /// The answer to CPUID with EAX = `leaf` and ECX = `subleaf`. Only some leaves ask for what is `current`.
     #[inline]
     pub fn answer(&self, leaf: u32, subleaf: u32, current: impl FnOnce() -> Current) -> CpuidResult {

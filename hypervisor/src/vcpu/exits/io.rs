@@ -50,10 +50,7 @@ fn carry_out(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
     if effect != PortEffect::default() {
         return carry_out_some(guest, effect);
     }
-    if guest.state.input_waits {
-        guest.receive();
-    }
-    Ok(())
+    if guest.state.input_waits { guest.receive() } else { Ok(()) }
 }
 
 fn carry_out_some(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {

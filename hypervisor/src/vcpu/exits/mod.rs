@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is done on each VM exit.
 
-mod control_register;
+pub mod control_register;
 mod ept_violation;
 mod io;
 mod msr;
@@ -47,7 +47,7 @@ pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
 #[cold]
 fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     match reason {
-        ExitReason::CONTROL_REGISTER => control_register::handle(guest),
+        ExitReason::CONTROL_REGISTER => return control_register::handle(guest),
         ExitReason::XSETBV => xsetbv::handle(guest),
         // Caches are coherent with everything that the guest can reach.
         ExitReason::INVD | ExitReason::WBINVD => guest.advance(),

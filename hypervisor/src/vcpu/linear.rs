@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guest-linear memory, as an instruction of the guest would reach it.
+
+use crate::mmu::guest_walk::Access;
+use crate::mmu::guest_walk::AccessKind;
+use crate::mmu::guest_walk::MAX_INSTRUCTION;
+use crate::mmu::guest_walk::Paging;
+use crate::mmu::guest_walk::WalkFault;
+use crate::vcpu::exception::Exception;
+use crate::vcpu::guest::Guest;
+use evmcs::field;
+
+/// Lowest privilege.
+const USER: u8 = 3;
+
+/// Fetches the bytes at RIP; gives how many could be fetched.
+pub fn fetch(guest: &Guest<'_>, buffer: &mut [u8; MAX_INSTRUCTION]) -> Result<usize, Exception> {
+    let base = if guest.in_64_bit_mode() { 0 } else { guest.vmcs.read(field::GUEST_CS_BASE) };
+    let linear = base.wrapping_add(guest.vmcs.read(field::GUEST_RIP));
+    let user = guest.privilege_level() == USER;
+    paging(guest).fetch_instruction(&guest.machine.ram, linear, user, buffer).map_err(exception)
+}
+
+/// Reads memory.
+pub fn read(guest: &Guest<'_>, linear: u64, buffer: &mut [u8]) -> Result<(), Exception> {
+    paging(guest).read_linear(&guest.machine.ram, linear, access(guest, AccessKind::Read), buffer).map_err(exception)
+}
+
+/// Writes memory.
+pub fn write(guest: &Guest<'_>, linear: u64, bytes: &[u8]) -> Result<(), Exception> {
+    paging(guest).write_linear(&guest.machine.ram, linear, access(guest, AccessKind::Write), bytes).map_err(exception)
+}
+
+/// Whether `len` bytes, which are in two pages at most, could be written.
+pub fn check_write(guest: &Guest<'_>, linear: u64, len: usize) -> Result<(), Exception> {
+    let (paging, access) = (paging(guest), access(guest, AccessKind::Write));
+    let last = linear.wrapping_add(len as u64 - 1);
+    for byte in [linear, last] {
+        paging.translate(&guest.machine.ram, byte, access).map_err(exception)?;
+    }
+    Ok(())
+}
+
+fn access(guest: &Guest<'_>, kind: AccessKind) -> Access {
+    Access { kind, user: guest.privilege_level() == USER }
+}
+
+fn paging(guest: &Guest<'_>) -> Paging {
+    Paging {
+        cr0: guest.vmcs.read(field::GUEST_CR0),
+        cr3: guest.vmcs.read(field::GUEST_CR3),
+        cr4: guest.vmcs.read(field::GUEST_CR4),
+        efer: guest.vmcs.read(field::GUEST_IA32_EFER),
+        rflags: guest.vmcs.read(field::GUEST_RFLAGS),
+        physical_bits: guest.machine.cpuid.physical_bits(),
+    }
+}
+
+/// What the guest gets where its own tables lead nowhere: what a processor gives for them, or #GP(0) where that would
+/// be a machine check.
+fn exception(fault: WalkFault) -> Exception {
+    match fault {
+        WalkFault::Page(fault) => Exception::PageFault { address: fault.address, error_code: fault.error_code },
+        WalkFault::NonCanonical(_) | WalkFault::Unbacked(_) | WalkFault::Clean(_) => Exception::GeneralProtection,
+    }
+}
