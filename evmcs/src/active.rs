@@ -148,6 +148,8 @@ mod tests {
     use crate::VmInstructionError;
     use crate::Vmcs;
     use crate::VmcsSlot;
+    use crate::field::EPT_POINTER;
+    use crate::field::GUEST_RIP;
     use crate::model;
     use crate::model::Entry;
     use crate::model::Outcome;
@@ -287,6 +289,30 @@ mod tests {
         fn an_entry_uses_what_was_written_by_vmwrite(steps in prop::collection::vec(any_step(), 1..60)) {
             let mut world = native_world();
             steps.into_iter().for_each(|step| world.step(step));
+        }
+    }
+
+    /// What an enlightened VMCS is for: L0 reads a group only if something in it was written.
+    #[test]
+    fn only_the_groups_that_were_written_are_read_again() {
+        for outcome in [Outcome::Exit, Outcome::EntryFailure] {
+            let mut world = enlightened_world();
+            world.enter(0, Outcome::VmFail);
+            assert_eq!(world.slots[0].instructions.clean_fields(), CleanFields::NONE);
+            world.enter(0, outcome);
+            assert_eq!(world.slots[0].instructions.clean_fields(), CleanFields::ALL);
+            let mut active = world.vcpus[0].vmcs.activate(&mut world.slots[0]).unwrap();
+            active.write(GUEST_RIP, 1);
+            active.write(EPT_POINTER, 2);
+            active.note_msr_bitmap_change();
+            let dirty = CleanFields::CONTROL_XLAT.into_bits() | CleanFields::MSR_BITMAP.into_bits();
+            let clean = CleanFields::from_bits(CleanFields::ALL.into_bits() & !dirty);
+            assert_eq!(world.slots[0].instructions.clean_fields(), clean);
+            world.enter(0, Outcome::VmFail);
+            assert_eq!(world.slots[0].instructions.clean_fields(), clean);
+            world.enter(1, Outcome::Exit);
+            world.vcpus[0].vmcs.activate(&mut world.slots[0]).unwrap();
+            assert_eq!(world.slots[0].instructions.clean_fields(), clean);
         }
     }
 

@@ -378,6 +378,18 @@ mod tests {
     }
 
     #[test]
+    fn an_enlightened_vmcs_starts_with_what_it_was_given_and_nothing_clean() {
+        let page = Page::new();
+        page.write(0x338, 4, 0xFFFF);
+        let control = EnlightenmentsControl::new().with_msr_bitmap(true);
+        let given = Enlightenments { control, vp_id: 3, vm_id: 4, partition_assist_page: 0x5000 };
+        Vmcs::enlightened(page.region(), &given);
+        let read = [(0, 4), (0x338, 4), (0x344, 4), (0x348, 4), (0x350, 8), (0x358, 8)]
+            .map(|(at, size)| page.read(at, size));
+        assert_eq!(read, [1, 0, 2, 3, 4, 0x5000]);
+    }
+
+    #[test]
     #[should_panic(expected = "PML_ADDRESS is not in the enlightened VMCS")]
     fn a_field_without_a_place_is_our_own_error() {
         enlightened().activate(&mut enlightened_slot(0)).unwrap().write(PML_ADDRESS, 0);

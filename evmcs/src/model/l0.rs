@@ -45,6 +45,12 @@ impl L0 {
         enabled.then(|| self.assist_page.read(CURRENT_NESTED_VMCS, 8))
     }
 
+    /// The clean bits of the selected VMCS.
+    pub(crate) fn clean_fields(&self) -> CleanFields {
+        let address = self.selected().expect("no enlightened VMCS is selected");
+        CleanFields::from_bits(Page::at(address).read(CLEAN_FIELDS, 4) as u32)
+    }
+
     fn take(&self, page: Page, copy: Option<&View>, msr_bitmap: u64) -> View {
         let clean = page.read(CLEAN_FIELDS, 4) as u32;
         let copy_for = |group: CleanFields| copy.filter(|_| clean & group.into_bits() != 0);
