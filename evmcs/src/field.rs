@@ -88,7 +88,7 @@ pub struct Field<W, A = ReadWrite> {
 
 impl<W: Width, A: Access> Field<W, A> {
     /// A field by its encoding, whose width and access have to be those of the type.
-    const fn new(name: &'static str, encoding: u16) -> Self {
+    pub(crate) const fn new(name: &'static str, encoding: u16) -> Self {
         let width_code = (encoding >> 13) & 0b11;
         assert!(W::WIDTH_CODES & (1 << width_code) != 0, "the encoding says another width");
         let is_exit_information = (encoding >> 10) & 0b11 == 1;

@@ -53,6 +53,8 @@ pub mod field;
 mod active;
 mod assist_page;
 mod instructions;
+#[cfg(test)]
+mod model;
 mod native;
 mod place;
 mod region;

@@ -31,6 +31,7 @@ impl NativeInstructions {
     /// Why the last instruction failed. VMfailInvalid and having no current VMCS are the same for the instructions
     /// here, and without a current VMCS there is no error number to read either.
     #[cold]
+    #[inline(never)]
     fn failure(&self) -> VmFail {
         match vmread(VM_INSTRUCTION_ERROR.encoding()) {
             Some(number) => VmFail::Valid(VmInstructionError(number as u32)),
