@@ -77,7 +77,7 @@ struct Definition {
 
 /// One feature each, in the order in which they are reported: its name, the bits that have to be set for it, and the
 /// features without which it is of no use.
-const DEFINITIONS: [Definition; 24] = [
+static DEFINITIONS: [Definition; 24] = [
     define(
         Feature::EnlightenedVmcs,
         "enlightened VMCS",
@@ -312,6 +312,66 @@ impl fmt::Display for Missing {
             Self::EvmcsVersion { lowest, highest } => {
                 write!(f, "versions {lowest} to {highest}, not {EVMCS_VERSION}")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Feature;
+
+    #[test]
+    fn features_are_offered_by_the_published_bits() {
+        let published = [
+            (Feature::EnlightenedVmcs, "0x40000004.EAX[14]"),
+            (Feature::EnlightenedMsrBitmap, "0x4000000A.EAX[19]"),
+            (Feature::DirectVirtualFlush, "0x4000000A.EAX[17]"),
+            (Feature::GuestMappingFlush, "0x4000000A.EAX[18]"),
+            (Feature::CombinedVirtualizationExceptions, "0x4000000A.EAX[20]"),
+            (Feature::GuestDebugctl, "0x4000000A.EAX[21]"),
+            (Feature::PerfGlobalCtrl, "0x4000000A.EBX[0]"),
+            (Feature::HypercallPage, "0x40000003.EAX[5]"),
+            (Feature::VpIndex, "0x40000003.EAX[6]"),
+            (Feature::VpAssistPage, "0x40000003.EAX[4]"),
+            (Feature::RemoteFlushHypercalls, "0x40000004.EAX[2]"),
+            (Feature::ClusterIpi, "0x40000004.EAX[10]"),
+            (Feature::VpSets, "0x40000004.EAX[11]"),
+            (Feature::SynIc, "0x40000003.EAX[2]"),
+            (Feature::SyntheticTimers, "0x40000003.EAX[3]"),
+            (Feature::ReferenceCounter, "0x40000003.EAX[1]"),
+            (Feature::ReferenceTsc, "0x40000003.EAX[9]"),
+            (Feature::FrequencyMsrs, "0x40000003.EAX[11] 0x40000003.EDX[8]"),
+            (Feature::Reenlightenment, "0x40000003.EAX[13]"),
+            (Feature::TscInvariant, "0x40000003.EAX[15]"),
+            (Feature::CrashMsrs, "0x40000003.EDX[10]"),
+            (Feature::RelaxedTiming, "0x40000004.EAX[5]"),
+            (Feature::X2Apic, "0x40000004.EAX[19]"),
+            (Feature::NoCoreSharing, "0x40000004.EAX[18]"),
+        ];
+        assert!(Feature::all().eq(published.map(|(feature, _)| feature)));
+        for (feature, published) in published {
+            let bits: Vec<String> = feature.bits().iter().map(ToString::to_string).collect();
+            assert_eq!(bits.join(" "), published, "{feature:?}");
+        }
+    }
+
+    #[test]
+    fn features_need_each_other() {
+        let evmcs: &[Feature] = &[Feature::EnlightenedVmcs];
+        let assist_page: &[Feature] = &[Feature::VpAssistPage];
+        let hypercalls_by_index: &[Feature] = &[Feature::HypercallPage, Feature::VpIndex];
+        for feature in Feature::all() {
+            let needed = match feature {
+                Feature::EnlightenedVmcs | Feature::CombinedVirtualizationExceptions => assist_page,
+                Feature::EnlightenedMsrBitmap | Feature::DirectVirtualFlush | Feature::PerfGlobalCtrl => {
+                    evmcs
+                }
+                Feature::GuestMappingFlush => &[Feature::HypercallPage],
+                Feature::RemoteFlushHypercalls | Feature::ClusterIpi | Feature::VpSets => hypercalls_by_index,
+                Feature::Reenlightenment => &[Feature::VpIndex],
+                _ => &[],
+            };
+            assert_eq!(feature.needs(), needed, "{feature:?}");
         }
     }
 }
