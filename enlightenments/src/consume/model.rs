@@ -56,8 +56,8 @@ impl ModelCpuid {
             .with_leaf(0x4000_0100, [0x4000_0101, 0x4B4D_564B, 0x564B_4D56, 0x0000_004D])
     }
 
-    /// A Hyper-V guest on Intel with nested virtualization; registers from the boot log of a Linux guest. The log has
-    /// not EBX of leaf 0x4000000A.
+    /// A Hyper-V guest on Intel with nested virtualization. Version, leaf 0x40000003 and EAX of leaves 0x40000004 and
+    /// 0x4000000A are from the boot log of such a guest, as are those of the two below; the rest is made up.
     pub(super) fn hyperv_intel() -> Self {
         Self::of(&[
             (1, [0x000C_06F2, 0, 0xFEFA_3203, 0]),
