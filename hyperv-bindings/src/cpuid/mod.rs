@@ -29,6 +29,7 @@ pub use recommendations::RecommendedBehaviour;
 use crate::layout::assert_layout;
 use crate::open_set::open_set;
 use bitfield_struct::bitfield;
+use core::fmt;
 use zerocopy::FromBytes;
 use zerocopy::Immutable;
 use zerocopy::IntoBytes;
@@ -89,6 +90,14 @@ impl Vendor {
     pub const LINUX_KVM_HV: Self = Self(*b"Linux KVM Hv");
     /// KVM's own interface.
     pub const KVM: Self = Self(*b"KVMKVMKVM\0\0\0");
+}
+
+impl fmt::Display for Vendor {
+    /// The name without what fills it up; what is not printable, escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let length = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        write!(f, "{}", self.0[..length].escape_ascii())
+    }
 }
 
 /// The vendor-neutral signature that says what leaves 0x40000002 to 0x400000FF mean.

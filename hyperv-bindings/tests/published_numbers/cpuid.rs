@@ -49,6 +49,14 @@ fn signatures() {
 }
 
 #[test]
+fn vendor_is_printed_unpadded_and_escaped() {
+    assert_eq!(Vendor::KVM.to_string(), "KVMKVMKVM");
+    assert_eq!(Vendor::MICROSOFT.to_string(), "Microsoft Hv");
+    assert_eq!(Vendor(*b"\x1B[2J\xFF\0\0\0\0\0\0x").to_string(), r"\x1b[2J\xff\x00\x00\x00\x00\x00\x00x");
+    assert_eq!(Vendor([0; 12]).to_string(), "");
+}
+
+#[test]
 fn version_lies_in_halves_and_bytes() {
     let leaf = registers(20348, 0x000A_0000, 7, 0x0300_0005);
     let version = Version::from_cpuid(leaf);

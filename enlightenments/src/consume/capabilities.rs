@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The view of what is offered, what is in use, and why not, feature by feature.
+
+use super::Feature;
+use super::HyperV;
+use super::Missing;
+use super::Surroundings;
+use core::fmt;
+
+/// What we know of each [`Feature`]. Its `Display` is a table with one row per feature.
+///
+/// This version uses none of them: whoever makes use of one will also say so here.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    hyperv: Option<HyperV>,
+}
+
+impl Capabilities {
+    /// Decides from what was discovered.
+    #[must_use]
+    pub const fn of(surroundings: &Surroundings) -> Self {
+        Self { hyperv: surroundings.hyperv().copied() }
+    }
+
+    /// What is known of one feature.
+    #[must_use]
+    pub fn get(&self, feature: Feature) -> Capability {
+        let obstacle = self.obstacle(feature);
+        Capability { feature, why_not: Some(obstacle.unwrap_or(WhyNot::NotUsedByThisVersion)) }
+    }
+
+    /// What keeps us from using a feature, whether we know how to or not.
+    fn obstacle(&self, feature: Feature) -> Option<WhyNot> {
+        if let Some(missing) = feature.missing(self.hyperv.as_ref()) {
+            return Some(WhyNot::NotOffered(missing));
+        }
+        let unmet = feature.needs().iter().find(|needed| self.obstacle(**needed).is_some());
+        unmet.map(|needed| WhyNot::Needs(*needed))
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Capability {
+    /// What it is about.
+    pub feature: Feature,
+    /// Why it is not in use, or `None` where it is.
+    pub why_not: Option<WhyNot>,
+}
+
+/// Why a feature is not in use.
+#[derive(Clone, Copy, Debug)]
+pub enum WhyNot {
+    /// L0 does not offer it.
+    NotOffered(Missing),
+    /// L0 offers it, but it is of no use without this other one, which we cannot use.
+    Needs(Feature),
+    /// Nothing is in the way, but this version does not know how to use it.
+    NotUsedByThisVersion,
+}
+
+impl Capability {
+    /// Whether L0 offers the feature.
+    #[must_use]
+    pub const fn is_offered(&self) -> bool {
+        !matches!(self.why_not, Some(WhyNot::NotOffered(_)))
+    }
+
+    /// Whether we use it.
+    #[must_use]
+    pub const fn is_in_use(&self) -> bool {
+        self.why_not.is_none()
+    }
+}
+
+impl fmt::Display for WhyNot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered(missing) => write!(f, "not offered: {missing}"),
+            Self::Needs(feature) => write!(f, "needs {}", feature.name()),
+            Self::NotUsedByThisVersion => f.write_str("not used by this version"),
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let yes_or_no = |yes| if yes { "yes" } else { "no" };
+        let [offered, in_use] = [self.is_offered(), self.is_in_use()].map(yes_or_no);
+        write!(f, "{:<36} {offered:<8} {in_use:<7}", self.feature.name())?;
+        self.why_not.map_or(Ok(()), |why_not| write!(f, " {why_not}"))
+    }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<36} {:<8} {:<7} why not", "feature", "offered", "in use")?;
+        Feature::all().try_for_each(|feature| write!(f, "\n{}", self.get(feature)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Surroundings;
+    use super::super::model::ModelCpuid;
+    use super::Capabilities;
+    use super::Feature;
+    use super::WhyNot;
+    use proptest::prelude::*;
+
+    fn capabilities(cpuid: &ModelCpuid) -> Capabilities {
+        Capabilities::of(&Surroundings::discover(cpuid))
+    }
+
+    fn offered(cpuid: &ModelCpuid) -> Vec<Feature> {
+        Feature::all().filter(|feature| capabilities(cpuid).get(*feature).is_offered()).collect()
+    }
+
+    fn why_not(cpuid: &ModelCpuid, feature: Feature) -> String {
+        capabilities(cpuid).get(feature).why_not.unwrap().to_string()
+    }
+
+    fn everything_but(features: &[Feature]) -> Vec<Feature> {
+        Feature::all().filter(|feature| !features.contains(feature)).collect()
+    }
+
+    /// Whether one is of no use without the other, directly or not.
+    fn needs(feature: Feature, other: Feature) -> bool {
+        feature.needs().iter().any(|needed| *needed == other || needs(*needed, other))
+    }
+
+    #[test]
+    fn nothing_is_offered_without_the_interface() {
+        for cpuid in [ModelCpuid::bare_metal(), ModelCpuid::kvm()] {
+            assert_eq!(offered(&cpuid), []);
+            assert_eq!(why_not(&cpuid, Feature::HypercallPage), "not offered: no Hv#1 interface");
+        }
+    }
+
+    #[test]
+    fn kvm_offers_no_guest_mapping_flush() {
+        let lacking = [
+            Feature::GuestMappingFlush,
+            Feature::CombinedVirtualizationExceptions,
+            Feature::GuestDebugctl,
+            Feature::X2Apic,
+            Feature::NoCoreSharing,
+        ];
+        assert_eq!(offered(&ModelCpuid::kvm_with_hyperv()), everything_but(&lacking));
+    }
+
+    #[test]
+    fn hyperv_on_intel_offers_all_but_what_its_log_has_not() {
+        let lacking = [Feature::PerfGlobalCtrl, Feature::NoCoreSharing];
+        assert_eq!(offered(&ModelCpuid::hyperv_intel()), everything_but(&lacking));
+        assert_eq!(offered(&ModelCpuid::everything()), everything_but(&[]));
+    }
+
+    #[test]
+    fn hyperv_on_amd_offers_no_enlightened_vmcs() {
+        let cpuid = ModelCpuid::hyperv_amd();
+        assert_eq!(why_not(&cpuid, Feature::EnlightenedVmcs), "not offered: 0x40000004.EAX[14] is clear");
+        assert_eq!(why_not(&cpuid, Feature::EnlightenedMsrBitmap), "needs enlightened VMCS");
+        assert_eq!(why_not(&cpuid, Feature::GuestMappingFlush), "not offered: 0x4000000A.EAX[18] is clear");
+    }
+
+    #[test]
+    fn no_nested_feature_is_offered_where_leaf_a_is_empty() {
+        let offered = offered(&ModelCpuid::hyperv_without_nesting());
+        assert!(offered.contains(&Feature::VpAssistPage));
+        assert!(!offered.contains(&Feature::EnlightenedVmcs));
+        assert!(offered.iter().all(|feature| feature.bits().iter().all(|bit| bit.leaf != 0x4000_000A)));
+    }
+
+    #[test]
+    fn no_nested_feature_is_offered_where_leaf_a_is_missing() {
+        let cpuid = ModelCpuid::everything().with_max_leaf(0x4000_0009);
+        for feature in Feature::all() {
+            let from_leaf_a = feature == Feature::EnlightenedVmcs || feature.bits()[0].leaf == 0x4000_000A;
+            assert_eq!(capabilities(&cpuid).get(feature).is_offered(), !from_leaf_a, "{feature:?}");
+            if from_leaf_a {
+                assert_eq!(why_not(&cpuid, feature), "not offered: leaf 0x4000000A is missing");
+            }
+        }
+    }
+
+    #[test]
+    fn evmcs_is_offered_where_its_versions_include_1() {
+        let with_versions = |versions: u32| {
+            ModelCpuid::everything().with_leaf(0x4000_000A, [0x003E_0000 | versions, 1, 0, 0])
+        };
+        for versions in [0x0101, 0x0201, 0xFF01, 0x0200] {
+            assert_eq!(
+                why_not(&with_versions(versions), Feature::EnlightenedVmcs),
+                "not used by this version"
+            );
+        }
+        for (versions, reason) in [
+            (0x0302, "not offered: versions 2 to 3, not 1"),
+            (0x0202, "not offered: versions 2 to 2, not 1"),
+            (0x0102, "not offered: versions 2 to 1, not 1"),
+            (0x0000, "not offered: versions 0 to 0, not 1"),
+        ] {
+            assert_eq!(why_not(&with_versions(versions), Feature::EnlightenedVmcs), reason);
+        }
+    }
+
+    #[test]
+    fn hint_and_version_of_evmcs_are_both_needed() {
+        let no_hint = ModelCpuid::everything().with_leaf(0x4000_0004, [0x000E_0E24, 0xFFF, 46, 0]);
+        assert_eq!(why_not(&no_hint, Feature::EnlightenedVmcs), "not offered: 0x40000004.EAX[14] is clear");
+        assert_eq!(offered(&no_hint), everything_but(&[Feature::EnlightenedVmcs]));
+    }
+
+    #[test]
+    fn clearing_a_bit_takes_the_features_that_name_it_and_no_other() {
+        for bit in Feature::all().flat_map(Feature::bits) {
+            let cpuid = ModelCpuid::everything().without(bit);
+            let named_by =
+                |feature: &Feature| feature.bits().iter().any(|named| named.to_string() == bit.to_string());
+            let lost: Vec<Feature> = Feature::all().filter(named_by).collect();
+            assert_eq!(offered(&cpuid), everything_but(&lost));
+            for feature in lost {
+                assert_eq!(why_not(&cpuid, feature), format!("not offered: {bit} is clear"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_needs_a_lost_feature_says_so() {
+        for lost in Feature::all() {
+            let cpuid = ModelCpuid::everything().without(&lost.bits()[0]);
+            for feature in Feature::all().filter(|feature| *feature != lost) {
+                let needs_it = matches!(capabilities(&cpuid).get(feature).why_not, Some(WhyNot::Needs(_)));
+                assert_eq!(needs_it, needs(feature, lost), "{feature:?} without {lost:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_in_use_yet() {
+        let capabilities = capabilities(&ModelCpuid::everything());
+        for feature in Feature::all() {
+            assert!(!capabilities.get(feature).is_in_use());
+            assert_eq!(capabilities.get(feature).why_not.unwrap().to_string(), "not used by this version");
+        }
+    }
+
+    #[test]
+    fn table_has_a_row_per_feature_in_columns() {
+        let table = capabilities(&ModelCpuid::kvm_with_hyperv()).to_string();
+        let rows: Vec<&str> = table.lines().collect();
+        assert_eq!(rows.len(), 1 + Feature::all().count());
+        assert_eq!(rows[0], "feature                              offered  in use  why not");
+        assert_eq!(rows[1], "enlightened VMCS                     yes      no      not used by this version");
+        assert_eq!(
+            rows[4],
+            "guest-mapping flush                  no       no      not offered: 0x4000000A.EAX[18] is clear"
+        );
+    }
+
+    #[test]
+    fn names_fit_their_column() {
+        assert!(Feature::all().all(|feature| feature.name().len() <= 36));
+    }
+
+    proptest! {
+        #[test]
+        fn any_answers_end_in_a_whole_table(answers: [[u32; 4]; 3], max_leaf: u32) {
+            let leaves = [0x4000_0003, 0x4000_0004, 0x4000_000A];
+            let cpuid = leaves.into_iter().zip(answers).fold(ModelCpuid::everything(), |cpuid, (leaf, registers)| {
+                cpuid.with_leaf(leaf, registers)
+            });
+            let table = capabilities(&cpuid.with_max_leaf(max_leaf)).to_string();
+            prop_assert_eq!(table.lines().count(), 1 + Feature::all().count());
+        }
+    }
+}
