@@ -51,6 +51,9 @@ pub fn console_output() -> impl Iterator<Item = u8> {
 /// Where `unbacked_memory` reads: above any RAM that a program is given, below the APICs.
 pub const UNBACKED: u64 = 0xd000_0000;
 
+/// RAM of each program's virtual machine, in MiB.
+pub const MEMORY_MIB: u32 = 16;
+
 /// All programs.
 pub const PROGRAMS: &[Program] = &[
     Program::passes(
@@ -65,6 +68,26 @@ pub const PROGRAMS: &[Program] = &[
         "msr_deny",
         "unknown MSRs, and reserved bits of known ones, raise #GP(0) and change nothing",
     ),
+    Program::passes(
+        "port_io",
+        "IN, OUT, INS and OUTS do what they are defined to do, on absent ports and on the UART",
+    ),
+    Program::passes("registers", "all general registers and RFLAGS survive each kind of exit"),
+    Program::passes("xsave", "x87, SSE and AVX state is kept across thousands of exits of several kinds"),
+    Program::passes(
+        "halt_timer",
+        "the local APIC's timer wakes HLT in each mode: not early, soon, and exactly as often as asked",
+    ),
+    Program::passes(
+        "tsc",
+        "the TSC never goes back, ticks at the rate that it is said to, and moves as it is told to",
+    ),
+    Program::passes(
+        "io_apic",
+        "the I/O APIC keeps its entries, and brings the UART's interrupt by edge and by level",
+    ),
+    Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
+    Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`"),
     Program::passes(
         "console_output",
         "all printable characters, and a very long line, arrive complete and in order",
@@ -88,7 +111,7 @@ pub const PROGRAMS: &[Program] = &[
 
 impl Program {
     const fn passes(name: &'static str, promises: &'static str) -> Self {
-        Self { name, promises, memory_mib: 16, time_limit_s: 20, end: End::Pass }
+        Self { name, promises, memory_mib: MEMORY_MIB, time_limit_s: 20, end: End::Pass }
     }
 
     const fn ending(self, end: End) -> Self {

@@ -76,6 +76,18 @@ pub fn memory_map() -> impl Iterator<Item = Region> {
     })
 }
 
+/// Where the loader's own data lies that this module reads.
+#[must_use]
+pub fn occupied() -> [Range<u64>; 3] {
+    let map = pointer(40);
+    let text = pointer(24);
+    [
+        address()..address() + 56,
+        map..map + 24 * u64::from(word(48)),
+        text..text + command_line().count() as u64 + 1,
+    ]
+}
+
 /// The bytes of the command line.
 pub fn command_line() -> impl Iterator<Item = u8> {
     let text = pointer(24);

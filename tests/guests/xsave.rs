@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! x87, SSE and AVX state is kept across thousands of exits of several kinds, and XCR0 stays what the guest made it.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+// UNSAFETY: the state is loaded and stored by XRSTOR and XSAVE, which are assembly.
+#![expect(unsafe_code)]
+
+use core::arch::asm;
+use tests::control;
+use tests::cpuid;
+use tests::exceptions;
+use tests::exceptions::code;
+use tests::interrupts;
+use tests::local_apic;
+use tests::local_apic::LocalApic;
+use tests::msr;
+use tests::physical;
+use tests::ports;
+use tests::serial;
+use tests::time;
+use tests::verdict::expect_eq;
+
+tests::program!(run);
+
+/// XCR0: x87, SSE and AVX.
+const X87_SSE_AVX: u64 = 7;
+
+/// An XSAVE area in the standard format, for x87, SSE and AVX (SDM volume 1, 13.4).
+#[repr(C, align(64))]
+struct Area([u8; 832]);
+
+/// Parts of it, as ranges of offsets, that XRSTOR loads and XSAVE gives back.
+const KEPT: [(&str, core::ops::Range<usize>); 5] = [
+    ("FCW and FSW", 0..4),
+    ("MXCSR", 24..28),
+    // Of each 16 bytes, 10 are the register; `pattern` leaves the others zero.
+    ("ST0 to ST7", 32..160),
+    ("XMM0 to XMM15", 160..416),
+    ("upper halves of YMM0 to YMM15", 576..832),
+];
+
+impl Area {
+    /// A state in which no two registers are alike, different for each `seed`.
+    fn pattern(seed: u8) -> Self {
+        let mut area = Self([0; 832]);
+        for (offset, byte) in area.0.iter_mut().enumerate() {
+            *byte = (offset as u8).wrapping_mul(37).wrapping_add((offset >> 8) as u8).wrapping_add(seed) | 1;
+        }
+        area.0[..32].fill(0);
+        // FCW: all exceptions masked, extended precision. FTW: no register is empty. MXCSR: all masked.
+        area.0[..2].copy_from_slice(&0x037f_u16.to_le_bytes());
+        area.0[4] = 0xff;
+        area.0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
+        for register in area.0[32..160].chunks_mut(16) {
+            register[10..].fill(0);
+        }
+        area.0[416..576].fill(0);
+        // XSTATE_BV: all three are there.
+        area.0[512] = X87_SSE_AVX as u8;
+        area
+    }
+
+    fn load(&self) {
+        // SAFETY: the area is aligned and in the standard format. Rust code of this target uses no such register.
+        unsafe { asm!("xrstor64 [{}]", in(reg) self, in("eax") u32::MAX, in("edx") u32::MAX) };
+    }
+
+    fn store() -> Self {
+        let mut area = Self([0; 832]);
+        // SAFETY: the area is aligned, and XCR0 has nothing that would make it longer.
+        unsafe { asm!("xsave64 [{}]", in(reg) &raw mut area, in("eax") u32::MAX, in("edx") u32::MAX) };
+        area
+    }
+}
+
+fn run() {
+    let cr4 = control::CR4_OSFXSR | control::CR4_OSXMMEXCPT | control::CR4_OSXSAVE;
+    expect_eq("CR4 takes OSXSAVE", control::write_cr4(control::cr4() | cr4), Ok(()));
+    expect_eq("XCR0 takes 7", control::write_xcr(0, X87_SSE_AVX), Ok(()));
+    let apic = LocalApic::enabled();
+
+    is_kept("nothing", 1, || ());
+    is_kept("CPUID", 2000, || _ = cpuid::leaf(0));
+    is_kept("a port read", 2000, || _ = ports::in_u8(serial::LINE_STATUS));
+    is_kept("RDMSR", 2000, || _ = msr::get(msr::APIC_BASE));
+    let base = msr::get(msr::APIC_BASE);
+    is_kept("WRMSR", 2000, || msr::set(msr::APIC_BASE, base));
+    is_kept("a device's memory", 2000, || _ = physical::read::<u32>(local_apic::BASE + 0x30));
+    is_kept("a refused MSR", 500, || _ = msr::read(0x1fff));
+    is_kept("HLT and the timer", 200, || halt(apic));
+    a_smaller_xcr0_is_kept_too();
+    the_cpu_still_computes();
+    without_osxsave_there_is_no_xcr0();
+}
+
+/// Loads a state, exits many times, and expects it back. A different state each time: the last one must not do.
+fn is_kept(exit: &str, times: u64, mut leave: impl FnMut()) {
+    for seed in [0x11, 0xee] {
+        let area = Area::pattern(seed);
+        area.load();
+        for _ in 0..times {
+            leave();
+        }
+        let after = Area::store();
+        expect_eq(format_args!("XCR0 after {exit}"), control::xcr0(), Ok(X87_SSE_AVX));
+        for (name, range) in KEPT {
+            for offset in range {
+                let what = format_args!("{name}, byte {offset} of the area, after {exit}");
+                expect_eq(what, after.0[offset], area.0[offset]);
+            }
+        }
+    }
+}
+
+fn halt(apic: LocalApic) {
+    apic.start_timer(0x40, 0, u32::try_from(time::ticks(20)).unwrap_or(u32::MAX));
+    interrupts::wait();
+}
+
+/// AVX state stays in the registers while XCR0 does not have it.
+fn a_smaller_xcr0_is_kept_too() {
+    let area = Area::pattern(0x77);
+    area.load();
+    expect_eq("XCR0 takes 3", control::write_xcr(0, 3), Ok(()));
+    for _ in 0..500 {
+        let _ = cpuid::leaf(0);
+        let _ = ports::in_u8(serial::LINE_STATUS);
+        expect_eq("XCR0 after exits", control::xcr0(), Ok(3));
+    }
+    expect_eq("XCR0 takes 7 again", control::write_xcr(0, X87_SSE_AVX), Ok(()));
+    expect_eq("YMM registers meanwhile", Area::store().0[576..832] == area.0[576..832], true);
+}
+
+/// An AVX instruction and an x87 instruction give the right result, with exits between.
+fn the_cpu_still_computes() {
+    let (input, mut output) = ([0x1111_u64, 0x2222, 0x3333, 0x4444], [0_u64; 4]);
+    let mut square: u64 = 0;
+    // SAFETY: reads and writes the arrays only; RBX is kept.
+    unsafe {
+        asm!(
+            "fninit",
+            "fild qword ptr [{input}]",
+            "vmovdqu ymm3, [{input}]",
+            "push rbx",
+            "xor eax, eax",
+            "cpuid",
+            "vpaddq ymm4, ymm3, ymm3",
+            "xor eax, eax",
+            "cpuid",
+            "pop rbx",
+            "fmul st(0), st(0)",
+            "fistp qword ptr [{square}]",
+            "vmovdqu [{output}], ymm4",
+            input = in(reg) &raw const input,
+            output = in(reg) &raw mut output,
+            square = in(reg) &raw mut square,
+            out("eax") _, out("ecx") _, out("edx") _,
+        );
+    }
+    expect_eq("VPADDQ over exits", output, input.map(|lane| 2 * lane));
+    expect_eq("FMUL over exits", square, 0x1111 * 0x1111);
+}
+
+fn without_osxsave_there_is_no_xcr0() {
+    let undefined = Err((exceptions::INVALID_OPCODE, 0));
+    let cr4 = control::cr4();
+    expect_eq("CR4.OSXSAVE is cleared", control::write_cr4(cr4 & !control::CR4_OSXSAVE), Ok(()));
+    expect_eq("XGETBV without CR4.OSXSAVE", code(control::xcr0()), undefined);
+    expect_eq("XSETBV without CR4.OSXSAVE", code(control::write_xcr(0, 7)), undefined);
+    expect_eq("CR4.OSXSAVE is set", control::write_cr4(cr4), Ok(()));
+    expect_eq("XCR0 is as before", control::xcr0(), Ok(X87_SSE_AVX));
+}
