@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder.
-#![no_std]
 //! Hyper-V as a service: [`consume`] what L0 offers us, and [`offer`] the same to our guests.
 //!
 //! The two sides share the ABI in `hyperv-bindings` and nothing else, so that a mistake in one does not hide the same

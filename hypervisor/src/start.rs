@@ -12,9 +12,12 @@ use crate::boot_info::PhysicalRange;
 use crate::boot_info::StartError;
 use crate::console;
 use crate::console::serial::COM1_IRQ;
+use crate::cpu::Cpu;
 use crate::cpu::clock::Clock;
 use crate::cpu::descriptors;
 use crate::cpu::hardware;
+use crate::cpu::hardware::MsrIo;
+use crate::cpu::hardware::NativeMsrs;
 use crate::cpu::interrupts;
 use crate::cpu::io_apic;
 use crate::cpu::local_apic::LocalApic;
@@ -24,13 +27,30 @@ use crate::memory::address_space;
 use crate::memory::bring_up;
 use crate::memory::frame_bitmap::FrameBitmap;
 use crate::memory::frames;
+use crate::memory::heap;
 use crate::memory::physical;
 use crate::memory::physical::ALWAYS_MAPPED;
 use crate::memory::physical::DirectMap;
+use crate::vcpu;
+use crate::vm::Offer;
+use crate::vm::life;
+use crate::vmx::capabilities::Capabilities;
+use crate::vmx::processor::Processor;
 use alloc::string::String;
 use alloc::string::ToString;
+use core::arch::x86_64::__cpuid_count;
 use core::fmt::Display;
+use core::fmt::Write;
 use core::panic::PanicInfo;
+use enlightenments::consume::NativeCpuid;
+use enlightenments::consume::Surroundings;
+use evmcs::NativeInstructions;
+use evmcs::VmcsSlot;
+use evmcs::controls;
+use evmcs::controls::Allowance;
+use evmcs::controls::Controls;
+use evmcs::controls::MissingControls;
+use evmcs::controls::negotiate;
 use log::error;
 use log::info;
 
@@ -46,7 +66,7 @@ const STACK: u64 = 64 << 10;
 /// map, and the image where it is linked.
 pub unsafe fn start(boot: Result<BootInfo, StartError>, image: &ImageLayout) -> ! {
     console::log::start(log::LevelFilter::Info);
-    let serial = console::announce();
+    let serial = console::find();
     info!("Satori {}: a hypervisor that knows that it is nested", env!("CARGO_PKG_VERSION"));
     if !serial {
         info!("no serial port: this log is in memory only");
@@ -115,17 +135,83 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
     // SAFETY: all RAM and the first 4 GiB are in the direct map; firmware's tables and modules are held by no allocator.
     let direct_map = unsafe { DirectMap::new(memory_end.max(ALWAYS_MAPPED)) };
     let platform = platform(boot, direct_map);
-    let descriptors = or_stop(descriptors::load());
     let clock = or_stop(Clock::calibrate(platform.pm_timer));
     console::log::set_clock(clock.tsc_hz());
-    let apic = or_stop(LocalApic::enable(clock));
-    let input = or_stop(io_apic::route(&platform, COM1_IRQ, vector::SERIAL, apic.id()));
-    if !input {
+    report_machine(boot, &platform, clock);
+    let mut cpu = or_stop(cpu(clock, &platform));
+    let controls = or_stop(controls());
+    report_footprint(image, memory_end);
+    let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), ept: cpu.processor.capabilities().ept, controls };
+    match bundle(boot, direct_map) {
+        Some(archive) => life::run_all(archive, &mut cpu, &offer),
+        None => error!("no bundle: give the loader a tar with {} as a module", life::MANIFEST),
+    }
+    finish(boot, &platform)
+}
+
+/// This CPU, ready to run guests.
+fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
+    let reason = |error: &dyn Display| error.to_string();
+    let descriptors = descriptors::load().map_err(|error| reason(&error))?;
+    let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
+    let routed = io_apic::route(platform, COM1_IRQ, vector::SERIAL, apic.id()).map_err(|error| reason(&error))?;
+    if !routed {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }
-    let _ = (descriptors, image, apic);
-    info!("{} CPUs, TSC {} MHz", platform.cpus.len(), clock.tsc_hz() / 1_000_000);
-    finish(boot, &platform)
+    let cpuid = |leaf| __cpuid_count(leaf, 0);
+    let capabilities = Capabilities::read(cpuid, &NativeMsrs).map_err(|error| reason(&error))?;
+    let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
+    // SAFETY: VMX is on, on this CPU, and stays on.
+    let instructions = unsafe { NativeInstructions::new() };
+    Ok(Cpu { slot: VmcsSlot::native(0, instructions), processor, apic, descriptors })
+}
+
+/// The controls that all vCPUs run with.
+fn controls() -> Result<Controls, MissingControls> {
+    let capabilities = controls::Capabilities::read(&|msr| NativeMsrs.read(msr));
+    let required = vcpu::controls::required();
+    let negotiated = negotiate(required, vcpu::controls::wanted(), &capabilities, Allowance::Native)?;
+    for line in negotiated.dropped.to_string().lines() {
+        info!("not used: {line}");
+    }
+    Ok(negotiated.controls)
+}
+
+/// What we run on, and what of it we use.
+fn report_machine(boot: &BootInfo, platform: &Platform, clock: Clock) {
+    let mhz = (clock.tsc_hz() + 500_000) / 1_000_000;
+    info!("started by {}; {} CPU(s), TSC at {mhz} MHz", boot.protocol, platform.cpus.len());
+    let surroundings = Surroundings::discover(&NativeCpuid);
+    for line in surroundings.to_string().lines().chain(enlightenments::consume::Capabilities::of(&surroundings).to_string().lines()) {
+        info!("{line}");
+    }
+}
+
+/// What Satori takes for itself, before there is any virtual machine.
+fn report_footprint(image: &ImageLayout, memory_end: u64) {
+    let whole = image.physical();
+    let (tables, stacks) = address_space::held_bytes();
+    let bitmap = FrameBitmap::words_for((memory_end / FRAME) as usize) as u64 * 8;
+    let parts = [
+        ("image", whole.end - whole.start),
+        ("heap", heap::held_bytes()),
+        ("stacks", stacks),
+        ("page tables", tables),
+        ("frame allocator", bitmap),
+    ];
+    let total: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
+    let mut text = String::new();
+    for (name, bytes) in parts {
+        // A string takes everything.
+        let _ = write!(text, ", {name} {}", bytes.div_ceil(1024));
+    }
+    info!("Satori takes {} KiB{text}; {} MiB are free", total.div_ceil(1024), frames::free_bytes() >> 20);
+}
+
+/// The module with the virtual machines.
+fn bundle(boot: &BootInfo, direct_map: DirectMap) -> Option<&'static [u8]> {
+    let module = boot.modules.first()?;
+    direct_map.forever(module.start, usize::try_from(module.size).ok()?)
 }
 
 fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {

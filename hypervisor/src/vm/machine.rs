@@ -12,7 +12,7 @@ use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
 use crate::mmu::ram::GuestRam;
 use crate::vcpu::cpuid::CpuidTable;
-use crate::vm::memory_layout::IO_APIC_BASE;
+use crate::irqchip::io_apic::IO_APIC_BASE;
 use spin::Mutex;
 
 /// Ports of the UART: COM1 of a PC.
@@ -160,6 +160,6 @@ impl Machine {
 
     /// A level-triggered interrupt of `vector` has been handled; gives those that follow.
     pub fn end_of_interrupt(&self, vector: u8) -> Messages {
-        self.io_apic.lock().eoi(vector)
+        self.io_apic.lock().end_of_interrupt(vector)
     }
 }

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is where in a guest's physical address space, before a kernel is loaded into it.
 
+use crate::irqchip::io_apic::IO_APIC_BASE;
+use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::mmu::GuestPhysical;
 use arrayvec::ArrayVec;
 use core::ops::Range;
 
 /// The I/O APIC's registers (one page).
-pub const IO_APIC: GuestPhysical = GuestPhysical(0xFEC0_0000);
+pub const IO_APIC: GuestPhysical = GuestPhysical(IO_APIC_BASE);
 
 /// The local APIC's registers (one page), where every CPU has them after RESET (SDM 3A 12.4.1).
-pub const LOCAL_APIC: GuestPhysical = GuestPhysical(0xFEE0_0000);
+pub const LOCAL_APIC: GuestPhysical = GuestPhysical(LOCAL_APIC_BASE);
 
 /// Where the firmware's tables are: kernels that are not told look for the RSDP here (ACPI 6.5, 5.2.5.1).
 pub const FIRMWARE_TABLES: Range<u64> = 0xE_0000..0x10_0000;

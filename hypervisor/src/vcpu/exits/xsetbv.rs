@@ -20,5 +20,4 @@ pub fn handle(guest: &mut Guest<'_>) {
         hardware::set_xcr0(value);
     }
     guest.advance_or_raise(result);
-
 }
