@@ -244,6 +244,8 @@ proptest! {
                 }
             };
             for message in messages {
+                let state = pins[usize::from(message.vector - vector_of(0))];
+                prop_assert!(state.unmasked && state.asserted, "sent without reason");
                 match message.trigger {
                     Trigger::Level => prop_assert!(in_service.insert(message.vector), "sent twice"),
                     Trigger::Edge => prop_assert_eq!(edge.take(), Some(message.vector)),
