@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest takes for firmware: ACPI tables in its memory, and the power registers that they tell of.
+//! What a guest takes for firmware: ACPI tables in its memory, the power registers that they tell of, and a few
+//! bytes of code at the reset vector.
 //!
 //! The guest's machine is *hardware-reduced* ACPI: no fixed registers, no legacy devices, sleep and reset by three
 //! ports. There is an XSDT and no RSDT, which only systems before ACPI 2.0 look for.
@@ -8,6 +9,7 @@ mod dsdt;
 mod fadt;
 mod madt;
 pub mod power;
+mod reset_vector;
 
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
@@ -38,7 +40,7 @@ pub enum FirmwareError {
     Unbacked(Unbacked),
 }
 
-/// Writes the tables of a guest with `vcpus` vCPUs, of which each has its number as its APIC ID, into the area
+/// Writes the tables and the reset vector's code of a guest with `vcpus` vCPUs, of which each has its number as its APIC ID, into the area
 /// [`FIRMWARE_TABLES`]. Gives the address of the RSDP, which is the area's first byte.
 pub fn write_tables(memory: &impl GuestMemory, vcpus: u32) -> Result<GuestPhysical, FirmwareError> {
     if vcpus > MOST_VCPUS {
@@ -54,6 +56,9 @@ pub fn write_tables(memory: &impl GuestMemory, vcpus: u32) -> Result<GuestPhysic
     xsdt.add_entry(fadt);
     xsdt.add_entry(madt);
     let xsdt = area.write(&xsdt)?;
+
+    let reset_vector = GuestPhysical(reset_vector::ADDRESS);
+    memory.write(reset_vector, &reset_vector::CODE).map_err(FirmwareError::Unbacked)?;
 
     area.next = rsdp;
     area.write(&Rsdp::new(OEM_ID, xsdt)).map(GuestPhysical)

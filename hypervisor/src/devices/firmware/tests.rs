@@ -99,6 +99,14 @@ fn the_dsdt_has_soft_off_and_com1() {
 }
 
 #[test]
+fn the_reset_vector_writes_the_reset_register() {
+    let memory = ModelMemory::new(&MemoryLayout::new(16).ram());
+    write_tables(&memory, 1).unwrap();
+    // mov dx, 0x602; mov al, 1; out dx, al; hlt; jmp to the hlt.
+    assert_eq!(memory.bytes(0xF_FFF0, 9), [0xBA, 0x02, 0x06, 0xB0, 0x01, 0xEE, 0xF4, 0xEB, 0xFD]);
+}
+
+#[test]
 fn too_many_vcpus_are_refused() {
     let memory = ModelMemory::new(&MemoryLayout::new(16).ram());
     assert_eq!(write_tables(&memory, 4097), Err(FirmwareError::ManyVcpus(4097)));
