@@ -19,8 +19,9 @@ use crate::setup::packages::GRUB_MODULES;
 use crate::steps;
 use crate::workshop::Workshop;
 
-/// What GRUB needs to start an image by multiboot2 and to tell on the serial port why it could not.
-const MODULES: &str = "multiboot2 serial terminal echo test";
+/// What GRUB needs to start an image by multiboot2, and to tell on the serial port why it could not. "dumb" keeps it
+/// from clearing the terminal of whoever reads that.
+const MODULES: &str = "multiboot2 serial terminfo terminal echo test halt";
 
 /// What goes on a CD.
 #[derive(Clone, Debug)]
@@ -71,9 +72,13 @@ fn grub_configuration(command_line: &str) -> Result<String> {
     let words: Vec<String> = command_line.split_whitespace().map(|word| format!("'{word}'")).collect();
     Ok(format!(
         "serial --unit=0 --speed=115200
+terminfo serial dumb
 terminal_output console serial
-if multiboot2 /boot/satori {} && module2 /boot/bundle.tar bundle; then boot; fi
+if multiboot2 /boot/satori {}; then
+  if module2 /boot/bundle.tar bundle; then boot; fi
+fi
 echo 'GRUB could not start Satori.'
+halt
 ",
         words.join(" ")
     ))
@@ -86,7 +91,7 @@ mod tests {
     #[test]
     fn each_word_of_the_command_line_reaches_satori_as_it_is() {
         let configuration = grub_configuration("log=debug  a=$b;c").unwrap();
-        assert!(configuration.contains("multiboot2 /boot/satori 'log=debug' 'a=$b;c' &&"));
+        assert!(configuration.contains("multiboot2 /boot/satori 'log=debug' 'a=$b;c';"));
         grub_configuration("it's").unwrap_err();
     }
 }

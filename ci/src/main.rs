@@ -10,6 +10,7 @@ use ci::interrupt;
 use ci::interrupt::Interrupted;
 use ci::run;
 use ci::setup;
+use ci::test;
 use ci::workshop::Workshop;
 use clap::Parser;
 use clap::Subcommand;
@@ -47,6 +48,11 @@ enum Command {
     /// Input that comes from a file or pipe is typed once the shell's prompt is there, and its end ends nothing.
     /// The exit status is 0 when the machine powered off, 124 when the time was up, 130 when interrupted.
     Run(run::Options),
+    /// Run the tests: a line for each as it ends, then what the failed ones printed, then their number.
+    ///
+    /// The leg `host` is all tests that need no machine; the leg `bare` boots Satori in the emulator, with guest programs
+    /// and with Linux. The exit status is 1 when a test failed.
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +77,7 @@ fn execute(command: Command) -> Result<u8> {
             println!("{}", output.display());
         }
         Command::Run(options) => return run::run(&workshop, &options),
+        Command::Test(options) => return Ok(u8::from(!test::test(&workshop, &options)?)),
     }
     Ok(0)
 }

@@ -178,10 +178,7 @@ impl Session {
         if let Some(emulator) = self.emulator.take() {
             emulator.wait()?;
         }
-        if self.log_lines().iter().any(|line| line.contains("PANIC") && line.contains(POWERED_OFF)) {
-            return Ok(());
-        }
-        Err(self.ended_before("powering off"))
+        if self.powered_off() { Ok(()) } else { Err(self.ended_before("powering off")) }
     }
 
     /// What the emulator's log says that explains a failure: VM entries that failed, and its own end.
@@ -208,7 +205,17 @@ impl Session {
         Ok(kept)
     }
 
+    fn powered_off(&self) -> bool {
+        self.log_lines().iter().any(|line| line.contains("PANIC") && line.contains(POWERED_OFF))
+    }
+
     fn ended_before(&self, what: &str) -> anyhow::Error {
+        if self.powered_off() {
+            return anyhow!(
+                "the machine powered off before {what}; the last lines were:\n{}",
+                self.last_lines(TRANSCRIPT)
+            );
+        }
         let explanation = self.explanation().unwrap_or_else(|| self.last_lines(EMULATOR_LOG));
         anyhow!("the machine ended before {what}; {explanation}")
     }

@@ -1,2 +1,79 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo x test`.
+//! `cargo x test`: every test of every leg, one line each as it ends, and what the failed ones printed.
+
+mod libtest;
+mod programs;
+mod report;
+
+use anyhow::Result;
+
+use crate::cargo;
+use crate::setup;
+use crate::setup::rust_targets;
+use crate::workshop::Workshop;
+
+use programs::Program;
+use report::Report;
+
+/// Where tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Leg {
+    /// On this machine, against models of the hardware.
+    Host,
+    /// In the emulator, on its CPU with VMX.
+    Bare,
+}
+
+/// Which tests are run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Run only tests whose name contains this.
+    pub filter: Option<String>,
+    /// Run only this leg.
+    #[arg(long, value_enum)]
+    pub leg: Option<Leg>,
+}
+
+/// Runs them, and says whether all passed.
+///
+/// # Errors
+/// When tests cannot be built or started; a test that fails is no error.
+pub fn test(workshop: &Workshop, options: &Options) -> Result<bool> {
+    let mut report = Report::default();
+    let runs = |leg| options.leg.is_none_or(|only| only == leg);
+    if runs(Leg::Host) {
+        rust_targets::bring(workshop)?;
+        programs::run(workshop, host_programs(workshop)?, options.filter.as_deref(), &mut report)?;
+    }
+    if runs(Leg::Bare) {
+        setup::everything(workshop)?;
+        programs::run(workshop, bare_programs(workshop)?, options.filter.as_deref(), &mut report)?;
+    }
+    report.print_failures();
+    println!("{}", report.summary());
+    Ok(report.all_passed())
+}
+
+/// All crates but those whose programs run on the bare machine only.
+const HOST_CRATES: [&str; 6] = ["--workspace", "--exclude", "boot", "--exclude", "tests", "--quiet"];
+
+fn host_programs(workshop: &Workshop) -> Result<Vec<Program>> {
+    let tests = cargo::executables(workshop, &[&["test", "--no-run"], HOST_CRATES.as_slice()].concat())?;
+    // The catalogue of guest programs is checked on the host, too.
+    let guest_library = ["test", "--no-run", "--quiet", "--package", "tests", "--lib"];
+    let tests = tests.into_iter().chain(cargo::executables(workshop, &guest_library)?);
+    let mut programs: Vec<Program> = tests.map(|test| Program::of("host", test)).collect();
+    programs.push(Program::documentation(workshop, &HOST_CRATES));
+    Ok(programs)
+}
+
+fn bare_programs(workshop: &Workshop) -> Result<Vec<Program>> {
+    // Built by the program, too, but there nobody would see how it goes.
+    cargo::build_satori(workshop)?;
+    cargo::build_guests(workshop)?;
+    let tests = cargo::executables(
+        workshop,
+        &["test", "--no-run", "--quiet", "--package", "tests", "--test", "system"],
+    )?;
+    Ok(tests.into_iter().map(|test| Program::of("bare", test)).collect())
+}

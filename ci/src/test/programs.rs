@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Test programs: several at a time, each running one test at a time, so that each test's duration is its own.
+
+use std::collections::VecDeque;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+
+use crate::cargo;
+use crate::cargo::Executable;
+use crate::interrupt::Interrupt;
+use crate::test::libtest::Event;
+use crate::test::libtest::Outcome;
+use crate::test::libtest::Reader;
+use crate::test::report::Report;
+use crate::workshop::Workshop;
+
+/// A program that runs tests.
+#[derive(Debug)]
+pub struct Program {
+    /// What its tests' names start with.
+    label: String,
+    command: Command,
+}
+
+/// What the thread that watches a program tells.
+enum News {
+    Ended { name: String, outcome: Outcome, took: Duration },
+    Explained { name: String, output: String },
+    Figure(String),
+    Broken(anyhow::Error),
+}
+
+impl Program {
+    /// A test program that cargo built, of this leg.
+    pub fn of(leg: &str, test: Executable) -> Self {
+        let crate_name = test.crate_folder.file_name().unwrap_or_default().to_string_lossy();
+        let label = if leg == "host" { format!("{leg} {crate_name}") } else { leg.to_owned() };
+        let mut command = Command::new(test.file);
+        command.current_dir(test.crate_folder).arg("--test-threads=1");
+        Self { label, command }
+    }
+
+    /// The examples in the documentation of what `packages`, arguments of cargo, select.
+    pub fn documentation(workshop: &Workshop, packages: &[&str]) -> Self {
+        let mut command = cargo::command();
+        command.current_dir(workshop.root()).args(["test", "--doc"]).args(packages);
+        // Quiet for cargo is terse for its tests.
+        command.args(["--", "--format=pretty", "--test-threads=1"]);
+        Self { label: "host documentation".into(), command }
+    }
+}
+
+/// Runs `programs`, adding their tests to `report` as they end.
+///
+/// # Errors
+/// When a program cannot be started, or all were interrupted.
+pub fn run(
+    workshop: &Workshop,
+    programs: Vec<Program>,
+    filter: Option<&str>,
+    report: &mut Report,
+) -> Result<()> {
+    let queue = Mutex::new(VecDeque::from(programs));
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let workers = thread::available_parallelism()?.get();
+    let (sender, news) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                while let Some(mut program) = next() {
+                    program.command.args(filter);
+                    if let Err(error) = watch(&workshop.interrupt, program, &sender) {
+                        // Nobody listens any more when another program was broken, too.
+                        let _ = sender.send(News::Broken(error));
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        for news in news {
+            match news {
+                News::Ended { name, outcome, took } => report.ended(&name, outcome, took),
+                News::Explained { name, output } => report.explain(&name, output),
+                News::Figure(figure) => println!("{figure}"),
+                News::Broken(error) => return Err(error),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Runs one program to its end.
+fn watch(interrupt: &Interrupt, program: Program, sender: &Sender<News>) -> Result<()> {
+    let Program { label, mut command } = program;
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut running = interrupt.spawn(&mut command)?;
+    let output = running.child().stdout.take().context("a test program has no standard output")?;
+    let mut reader = Reader::default();
+    let mut failed = false;
+    let mut last = Instant::now();
+    for line in BufReader::new(output).split(b'\n') {
+        match reader.line(&String::from_utf8_lossy(&line?)) {
+            Some(Event::Begin) => last = Instant::now(),
+            Some(Event::Ended(name, outcome)) => {
+                failed |= outcome == Outcome::Failed;
+                let name = format!("{label} {name}");
+                sender.send(News::Ended { name, outcome, took: last.elapsed() })?;
+                last = Instant::now();
+            }
+            Some(Event::Figure(figure)) => sender.send(News::Figure(figure))?,
+            None => {}
+        }
+    }
+    for (name, output) in reader.into_failures() {
+        sender.send(News::Explained { name: format!("{label} {name}"), output })?;
+    }
+    let status = running.wait()?;
+    if !status.success() && !failed {
+        // It broke off: the test that it was in never ended.
+        let name = format!("{label} (the test program)");
+        sender.send(News::Ended { name: name.clone(), outcome: Outcome::Failed, took: last.elapsed() })?;
+        sender.send(News::Explained {
+            name,
+            output: format!("ended with {status}; see above for what it said"),
+        })?;
+    }
+    Ok(())
+}
