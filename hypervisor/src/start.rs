@@ -18,9 +18,11 @@ use crate::cpu::descriptors;
 use crate::cpu::hardware;
 use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
+use crate::cpu::hardware::NativePorts;
 use crate::cpu::interrupts;
 use crate::cpu::io_apic;
 use crate::cpu::local_apic::LocalApic;
+use crate::cpu::pic;
 use crate::cpu::vector;
 use crate::memory::FRAME;
 use crate::memory::address_space;
@@ -153,6 +155,7 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
 fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
     let reason = |error: &dyn Display| error.to_string();
     let descriptors = descriptors::load().map_err(|error| reason(&error))?;
+    pic::silence(&NativePorts);
     let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
     let routed = io_apic::route(platform, COM1_IRQ, vector::SERIAL, apic.id()).map_err(|error| reason(&error))?;
     if !routed {

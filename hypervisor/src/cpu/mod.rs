@@ -6,6 +6,7 @@ pub mod clock;
 #[cfg(target_os = "none")]
 pub mod descriptors;
 pub mod hardware;
+pub mod pic;
 #[cfg(target_os = "none")]
 pub mod interrupts;
 #[cfg(target_os = "none")]
