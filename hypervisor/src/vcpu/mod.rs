@@ -2,4 +2,5 @@
 //! One virtual CPU: its state, its run loop, and what it does on each exit.
 
 pub mod cpuid;
+pub mod emulate;
 pub mod msr_policy;
