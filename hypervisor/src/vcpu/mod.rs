@@ -12,6 +12,7 @@ pub mod guest;
 mod host_state;
 pub mod initial_state;
 mod linear;
+pub mod emulate;
 pub mod msr_policy;
 #[cfg(target_os = "none")]
 mod processor_state;
