@@ -3,6 +3,7 @@
 
 use crate::console;
 use crate::irqchip::local_apic::Effect;
+use crate::vcpu::emulate::RegisterFile;
 use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::state::State;
@@ -41,8 +42,14 @@ impl Guest<'_> {
     /// Goes on after the instruction that exited, as if it had been executed (SDM vol. 3, 27.7 and 34.2 for what blocks).
     #[inline]
     pub fn advance(&mut self) {
+        self.advance_by(u64::from(self.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH)));
+    }
+
+    /// As [`Self::advance`], for an exit that does not tell the instruction's length.
+    #[inline]
+    pub fn advance_by(&mut self, length: u64) {
         let rip = self.vmcs.read(field::GUEST_RIP);
-        let mut next = rip.wrapping_add(u64::from(self.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH)));
+        let mut next = rip.wrapping_add(length);
         // Outside of 64-bit mode the instruction pointer wraps at 4 GiB. Only there can it leave the low 4 GiB by one step.
         if (next ^ rip) >> 32 != 0 && !self.in_64_bit_mode() {
             next &= 0xffff_ffff;
@@ -158,5 +165,23 @@ impl Guest<'_> {
             () if qualification.write() => "write",
             () => "read",
         }
+    }
+}
+
+impl RegisterFile for Guest<'_> {
+    fn get(&self, index: usize) -> u64 {
+        self.register(index as u8)
+    }
+
+    fn set(&mut self, index: usize, value: u64) {
+        self.set_register(index as u8, value);
+    }
+
+    fn rflags(&self) -> u64 {
+        self.vmcs.read(field::GUEST_RFLAGS)
+    }
+
+    fn set_rflags(&mut self, value: u64) {
+        self.vmcs.write(field::GUEST_RFLAGS, value);
     }
 }

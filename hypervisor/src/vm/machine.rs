@@ -8,6 +8,8 @@ use crate::irqchip::Message;
 use crate::irqchip::io_apic::IoApic;
 use crate::irqchip::io_apic::Messages;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::irqchip::local_apic::LocalApic;
+use crate::irqchip::local_apic::Mode;
 use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
 use crate::mmu::ram::GuestRam;
@@ -138,11 +140,11 @@ impl Machine {
         (self.uart_line(&mut uart), drained)
     }
 
-    /// The device at an address, for a local APIC in xAPIC mode or another.
+    /// The device at an address, as the vCPU with that local APIC sees it.
     #[must_use]
-    pub fn device_page(&self, address: GuestPhysical, xapic: bool) -> Option<DevicePage> {
+    pub fn device_page(&self, address: GuestPhysical, apic: &LocalApic) -> Option<DevicePage> {
         match address.0 & !(FRAME - 1) {
-            LOCAL_APIC_BASE if xapic => Some(DevicePage::LocalApic),
+            LOCAL_APIC_BASE if apic.mode() == Mode::Xapic => Some(DevicePage::LocalApic),
             IO_APIC_BASE => Some(DevicePage::IoApic),
             _ => None,
         }

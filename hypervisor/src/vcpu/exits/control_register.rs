@@ -51,6 +51,7 @@ pub fn effective_cr0(value: u64) -> u64 {
     value & !(NOT_WRITE_THROUGH | CACHE_DISABLE) | NUMERIC_ERROR | EXTENSION_TYPE
 }
 
+/// A control register access that exits (SDM vol. 3, 26.1.3).
 pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let raw = guest.vmcs.read(field::EXIT_QUALIFICATION);
     let qualification = ControlRegisterQualification::from(raw);

@@ -1,15 +1,162 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An access that the extended page tables do not allow: a device's registers, or nothing at all.
 
+use crate::cpu::hardware::tsc;
+use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
+use crate::mmu::guest_walk::MAX_INSTRUCTION;
+use crate::vcpu::emulate::CodeSize;
+use crate::vcpu::emulate::DeviceAccess;
+use crate::vcpu::emulate::Instruction;
+use crate::vcpu::emulate::Place;
+use crate::vcpu::emulate::Segment;
+use crate::vcpu::emulate::Size;
+use crate::vcpu::emulate::decode;
 use crate::vcpu::end::End;
+use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::Guest;
+use crate::vcpu::linear;
+use crate::vm::machine::DevicePage;
 use crate::vmx::exit::EptQualification;
+use crate::vmx::exit::EventInformation;
 use evmcs::field;
 
+/// The instruction does not go on: an exception is raised in its place, or the VM ends.
+enum Stop {
+    Raise(Exception),
+    End(End),
+}
+
+impl From<Exception> for Stop {
+    fn from(exception: Exception) -> Self {
+        Self::Raise(exception)
+    }
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+/// A device's page, and the place in it that was touched.
+#[derive(Clone, Copy)]
+struct Device {
+    page: DevicePage,
+    offset: u64,
+}
+
+/// EPT violation (SDM vol. 3, 29.3.3.2).
 pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let qualification = EptQualification::from(guest.vmcs.read(field::EXIT_QUALIFICATION));
     let address = GuestPhysical(guest.vmcs.read(field::GUEST_PHYSICAL_ADDRESS));
     let rip = guest.vmcs.read(field::GUEST_RIP);
-    Err(End::Nothing { address, access: Guest::access_name(qualification), rip })
+    let Some(page) = guest.machine.device_page(address, &guest.state.apic) else {
+        return Err(End::Nothing { address, access: Guest::access_name(qualification), rip });
+    };
+    // A page walk, a fetch or the delivery of an event: no instruction that could be played.
+    let by_data_access = qualification.final_access()
+        && !qualification.fetch()
+        && !EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION)).valid();
+    let undecodable = End::Undecodable { address, rip };
+    if !by_data_access {
+        return Err(undecodable);
+    }
+    let access = if qualification.write() { DeviceAccess::Write } else { DeviceAccess::Read };
+    match play(guest, Device { page, offset: address.0 % FRAME }, access, undecodable) {
+        Err(Stop::End(end)) => Err(end),
+        Err(Stop::Raise(exception)) => {
+            guest.raise(exception);
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Plays the instruction at RIP, whose memory operand is in the device's page.
+fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable: End) -> Result<(), Stop> {
+    let mut bytes = [0; MAX_INSTRUCTION];
+    let fetched = linear::fetch(guest, &mut bytes)?;
+    let Instruction { operation, length } =
+        decode(&bytes[..fetched], code_size(guest), access).map_err(|_| Stop::End(undecodable))?;
+    let (transfer, size) = (operation.transfer(guest), operation.size());
+    // Before a device is read, which may change it: that what is written will be.
+    if let Some(Place::Memory { segment, offset }) = transfer.to {
+        linear::check_write(guest, linear_address(guest, segment, offset), size.bytes())?;
+    }
+    let value = match transfer.from {
+        Some(Place::Device) => read_device(guest, device, size),
+        Some(Place::Memory { segment, offset }) => {
+            let mut value = [0; 8];
+            linear::read(guest, linear_address(guest, segment, offset), &mut value[..size.bytes()])?;
+            u64::from_le_bytes(value)
+        }
+        None => 0,
+    };
+    let completion = operation.complete(value, guest);
+    if completion.finished {
+        guest.advance_by(length as u64);
+    }
+    match (completion.write, transfer.to) {
+        (Some(value), Some(Place::Device)) => Ok(write_device(guest, device, size, value)?),
+        (Some(value), Some(Place::Memory { segment, offset })) => {
+            Ok(linear::write(guest, linear_address(guest, segment, offset), &value.to_le_bytes()[..size.bytes()])?)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn code_size(guest: &Guest<'_>) -> CodeSize {
+    const DEFAULT_32: u32 = 1 << 14;
+    match () {
+        () if guest.in_64_bit_mode() => CodeSize::Bits64,
+        () if guest.vmcs.read(field::GUEST_CS_ACCESS_RIGHTS) & DEFAULT_32 != 0 => CodeSize::Bits32,
+        () => CodeSize::Bits16,
+    }
+}
+
+fn linear_address(guest: &Guest<'_>, segment: Segment, offset: u64) -> u64 {
+    let base = match segment {
+        Segment::Fs => guest.vmcs.read(field::GUEST_FS_BASE),
+        Segment::Gs => guest.vmcs.read(field::GUEST_GS_BASE),
+        _ if guest.in_64_bit_mode() => 0,
+        Segment::Es => guest.vmcs.read(field::GUEST_ES_BASE),
+        Segment::Cs => guest.vmcs.read(field::GUEST_CS_BASE),
+        Segment::Ss => guest.vmcs.read(field::GUEST_SS_BASE),
+        Segment::Ds => guest.vmcs.read(field::GUEST_DS_BASE),
+    };
+    base.wrapping_add(offset)
+}
+
+/// Registers have 32 bits. A smaller access gets its part of one; what a larger one gets beyond is zero.
+fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
+    let register = device.offset & !3;
+    let value = match device.page {
+        DevicePage::LocalApic => {
+            let now = guest.state.guest_tsc(tsc());
+            guest.state.apic.mmio_read(register, now)
+        }
+        DevicePage::IoApic => guest.machine.read_io_apic(register),
+    };
+    size.truncate(u64::from(value) >> (8 * (device.offset & 3)))
+}
+
+/// Only a write of 32 bits to a register's own address reaches it: both manuals leave others undefined.
+fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) -> Result<(), End> {
+    if size.bytes() != 4 || device.offset & 3 != 0 {
+        return Ok(());
+    }
+    match device.page {
+        DevicePage::LocalApic => {
+            let now = guest.state.guest_tsc(tsc());
+            let effect = guest.state.apic.mmio_write(device.offset, value as u32, now);
+            guest.carry_out(effect)
+        }
+        DevicePage::IoApic => {
+            for message in guest.machine.write_io_apic(device.offset, value as u32) {
+                guest.state.deliver(message)?;
+            }
+            Ok(())
+        }
+    }
 }
