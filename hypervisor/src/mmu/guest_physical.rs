@@ -44,4 +44,8 @@ pub trait GuestMemory {
 
     /// Writes `bytes` from `address` on; either all of them or, where any is unbacked, none.
     fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked>;
+
+    /// Replaces the eight bytes at `address`, a multiple of eight, if they are `current`; tells whether they were. What
+    /// another vCPU does meanwhile comes before or after, never between.
+    fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked>;
 }

@@ -76,6 +76,17 @@ impl GuestMemory for ModelMemory {
         }
         Ok(())
     }
+
+    fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
+        let mut pieces = self.pieces.lock().expect("no test panics while it holds the lock");
+        let (piece, offset, _) = cut(&pieces, address, 8)?[0];
+        let word = &mut pieces[piece].1[offset..offset + 8];
+        let equal = word == current.to_le_bytes();
+        if equal {
+            word.copy_from_slice(&new.to_le_bytes());
+        }
+        Ok(equal)
+    }
 }
 
 mod tests {

@@ -12,6 +12,7 @@ use crate::mmu::Unbacked;
 use crate::mmu::ept::Ept;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 /// Memory in one piece, at one guest-physical address.
 #[derive(Debug)]
@@ -96,6 +97,13 @@ impl GuestMemory for GuestRam {
         self.for_each_part(address, bytes.len(), |frames, offset, range| {
             frames.copy_in(offset, &bytes[range])
         })
+    }
+
+    fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
+        assert!(address.0.is_multiple_of(8), "a word begins at a multiple of its size");
+        let (piece, offset) = self.piece(address.0).ok_or(Unbacked { address })?;
+        let word = &piece.frames.words()[(offset / 8) as usize];
+        Ok(word.compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 }
 

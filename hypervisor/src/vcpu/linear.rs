@@ -61,6 +61,6 @@ fn paging(guest: &Guest<'_>) -> Paging {
 fn exception(fault: WalkFault) -> Exception {
     match fault {
         WalkFault::Page(fault) => Exception::PageFault { address: fault.address, error_code: fault.error_code },
-        WalkFault::NonCanonical(_) | WalkFault::Unbacked(_) | WalkFault::Clean(_) => Exception::GeneralProtection,
+        WalkFault::NonCanonical(_) | WalkFault::Unbacked(_) | WalkFault::Changing(_) => Exception::GeneralProtection,
     }
 }

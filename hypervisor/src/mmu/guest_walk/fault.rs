@@ -36,8 +36,8 @@ pub enum WalkFault {
     NonCanonical(u64),
     /// A table, or what is to be read or written, lies where the guest has no RAM.
     Unbacked(Unbacked),
-    /// The linear address is to be written, in a page that only the processor can mark dirty.
-    Clean(u64),
+    /// The linear address is to be written, and its entry changes too fast to be marked dirty.
+    Changing(u64),
 }
 
 impl fmt::Display for WalkFault {
@@ -58,11 +58,8 @@ impl fmt::Display for WalkFault {
                     "the guest's tables lead to where it has no RAM: {unbacked}; end the VM with a report"
                 )
             }
-            Self::Clean(address) => {
-                write!(
-                    f,
-                    "linear {address:#x} is in a page not marked dirty yet; have the guest touch it first"
-                )
+            Self::Changing(address) => {
+                write!(f, "the entry of linear {address:#x} changes all the time; have the guest hold still")
             }
         }
     }

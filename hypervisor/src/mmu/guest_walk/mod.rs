@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guest-linear addresses: translated by the guest's own tables, as its processor does (SDM Vol. 3A, 4).
 //!
-//! For the instruction that touched a device, and for the other operand of a string instruction. Entries are
+//! For the instruction that touched a device, and for the other operand of a string instruction. Pages that are
+//! written are marked dirty, by an exchange that fails where the guest has changed the entry meanwhile. Entries are
 //! not marked accessed: the processor has just done so for the instruction, and a lost mark on an operand only
-//! makes its page look older. They cannot be marked dirty, as that takes an atomic update of what the guest may
-//! be changing, so a write through a clean entry is refused. Protection keys and shadow stacks are not offered
-//! to guests and not looked at.
+//! makes its page look older. Protection keys and shadow stacks are not offered to guests and not looked at.
 
 mod fault;
 mod format;
@@ -22,6 +21,9 @@ use self::format::Format;
 pub const MAX_INSTRUCTION: usize = 15;
 
 const PAGE: usize = 4096;
+
+/// Walks for one write before an entry that another vCPU keeps changing is given up.
+const ATTEMPTS: u32 = 64;
 
 const CR0_WP: u64 = 1 << 16;
 const CR0_PG: u64 = 1 << 31;
@@ -79,14 +81,16 @@ impl Paging {
         if self.cr0 & CR0_PG == 0 {
             return Ok(GuestPhysical(linear));
         }
-        let leaf = self.walk(memory, linear, access)?;
-        if !self.permits(access, &leaf) {
-            return Err(self.page_fault(linear, access, PageFault::PRESENT));
+        for _ in 0..ATTEMPTS {
+            let leaf = self.walk(memory, linear, access)?;
+            if !self.permits(access, &leaf) {
+                return Err(self.page_fault(linear, access, PageFault::PRESENT));
+            }
+            if access.kind != AccessKind::Write || leaf.entry.mark_dirty(memory)? {
+                return Ok(leaf.address);
+            }
         }
-        if access.kind == AccessKind::Write && !leaf.dirty {
-            return Err(WalkFault::Clean(linear));
-        }
-        Ok(leaf.address)
+        Err(WalkFault::Changing(linear))
     }
 
     /// Fills `buffer`, of at most a page, from `linear` on.
@@ -155,7 +159,8 @@ impl Paging {
         let mut table = format.root(self.cr3);
         let mut level = format.levels();
         loop {
-            let entry = read_entry(memory, format, table, format.index(level, linear))?;
+            let place = Entry::read(memory, format, table, format.index(level, linear))?;
+            let entry = place.value;
             if entry & format::PRESENT == 0 {
                 return Err(self.page_fault(linear, access, 0));
             }
@@ -168,7 +173,7 @@ impl Paging {
             if level == 1 || format.is_large(level, entry) {
                 let offset = linear & ((1 << format.shift(level)) - 1);
                 leaf.address = GuestPhysical(format.page(level, entry) | offset);
-                leaf.dirty = entry & format::DIRTY != 0;
+                leaf.entry = place;
                 return Ok(leaf);
             }
             table = format.table(entry);
@@ -213,12 +218,13 @@ struct Leaf {
     writable: bool,
     user: bool,
     executable: bool,
-    dirty: bool,
+    entry: Entry,
 }
 
 impl Leaf {
     fn unrestricted() -> Self {
-        Self { address: GuestPhysical(0), writable: true, user: true, executable: true, dirty: true }
+        let entry = Entry { word: GuestPhysical(0), content: 0, shift: 0, value: 0 };
+        Self { address: GuestPhysical(0), writable: true, user: true, executable: true, entry }
     }
 
     /// A right is had only if every level grants it.
@@ -229,15 +235,34 @@ impl Leaf {
     }
 }
 
-fn read_entry(memory: &impl GuestMemory, format: Format, table: u64, index: u64) -> Result<u64, WalkFault> {
-    if format.is_wide() {
+/// A table entry as it was read: the word that holds it, and where in that word it is.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    word: GuestPhysical,
+    content: u64,
+    shift: u32,
+    value: u64,
+}
+
+impl Entry {
+    fn read(memory: &impl GuestMemory, format: Format, table: u64, index: u64) -> Result<Self, WalkFault> {
+        let address = table + index * if format.is_wide() { 8 } else { 4 };
+        let word = GuestPhysical(address & !7);
         let mut bytes = [0; 8];
-        memory.read(GuestPhysical(table + index * 8), &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    } else {
-        let mut bytes = [0; 4];
-        memory.read(GuestPhysical(table + index * 4), &mut bytes)?;
-        Ok(u32::from_le_bytes(bytes).into())
+        memory.read(word, &mut bytes)?;
+        let content = u64::from_le_bytes(bytes);
+        let shift = (address & 7) as u32 * 8;
+        let value = if format.is_wide() { content } else { content >> shift & u64::from(u32::MAX) };
+        Ok(Self { word, content, shift, value })
+    }
+
+    /// Sets the dirty bit unless it is set; `false` if the entry has changed since it was read.
+    fn mark_dirty(self, memory: &impl GuestMemory) -> Result<bool, WalkFault> {
+        if self.value & format::DIRTY != 0 {
+            return Ok(true);
+        }
+        let marked = self.content | format::DIRTY << self.shift;
+        Ok(memory.compare_exchange(self.word, self.content, marked)?)
     }
 }
 

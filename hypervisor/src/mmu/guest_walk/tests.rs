@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Walks of tables that the tests build, in each format.
 
-use std::cell::RefCell;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::mmu::Unbacked;
+use crate::mmu::model::ModelMemory;
 
 const READ: Access = Access { kind: AccessKind::Read, user: false };
 const WRITE: Access = Access { kind: AccessKind::Write, user: false };
@@ -23,36 +22,12 @@ const OPEN: u64 = 0x67;
 const LARGE: u64 = 0x80;
 
 /// RAM from guest-physical 0 on.
-struct Ram(RefCell<Vec<u8>>);
-
-impl Ram {
-    fn new(pages: usize) -> Self {
-        Self(RefCell::new(vec![0; pages * PAGE]))
-    }
-
-    fn range(&self, address: GuestPhysical, length: usize) -> Result<core::ops::Range<usize>, Unbacked> {
-        let end = address.0.checked_add(length as u64).filter(|&end| end <= self.0.borrow().len() as u64);
-        let end = end.ok_or(Unbacked { address })?;
-        Ok(address.0 as usize..end as usize)
-    }
-
-    fn put(&self, address: u64, bytes: &[u8]) {
-        self.write(GuestPhysical(address), bytes).expect("the test's own address");
-    }
+fn ram(pages: u64) -> ModelMemory {
+    ModelMemory::new(&[0..pages * PAGE as u64])
 }
 
-impl GuestMemory for Ram {
-    fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
-        let range = self.range(address, buffer.len())?;
-        buffer.copy_from_slice(&self.0.borrow()[range]);
-        Ok(())
-    }
-
-    fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
-        let range = self.range(address, bytes.len())?;
-        self.0.borrow_mut()[range].copy_from_slice(bytes);
-        Ok(())
-    }
+fn put(ram: &ModelMemory, address: u64, bytes: &[u8]) {
+    ram.write(GuestPhysical(address), bytes).expect("the test's own address");
 }
 
 fn paging(cr4: u64, efer: u64) -> Paging {
@@ -61,7 +36,7 @@ fn paging(cr4: u64, efer: u64) -> Paging {
 
 /// Tables at 1000H, 2000H and so on, each of which holds one entry, on the way of `linear`. `entries` go from
 /// the highest level to the one that maps the page; those before the last get the next table's address.
-fn map(ram: &Ram, paging: &Paging, linear: u64, entries: &[u64]) {
+fn map(ram: &ModelMemory, paging: &Paging, linear: u64, entries: &[u64]) {
     let (levels, index_bits, width) = match (paging.cr4 & PAE, paging.efer & LMA, paging.cr4 & LA57) {
         (0, _, _) => (2, 10, 4),
         (_, 0, _) => (3, 9, 8),
@@ -73,12 +48,12 @@ fn map(ram: &Ram, paging: &Paging, linear: u64, entries: &[u64]) {
         let index = linear >> (12 + index_bits * (level - 1)) & ((1 << index_bits) - 1);
         let next = if number + 1 < entries.len() { 0x2000 + 0x1000 * number as u64 } else { 0 };
         let address = 0x1000 + 0x1000 * number as u64 + index * width;
-        ram.put(address, &(entry | next).to_le_bytes()[..width as usize]);
+        put(&ram, address, &(entry | next).to_le_bytes()[..width as usize]);
     }
 }
 
 fn translated(paging: &Paging, linear: u64, entries: &[u64]) -> Result<GuestPhysical, WalkFault> {
-    let ram = Ram::new(8);
+    let ram = ram(8);
     map(&ram, paging, linear, entries);
     paging.translate(&ram, linear, READ)
 }
@@ -93,7 +68,7 @@ fn error_code(result: Result<GuestPhysical, WalkFault>) -> u32 {
 #[test]
 fn without_paging_addresses_are_physical_and_have_32_bits() {
     let off = Paging { cr0: 0, ..paging(0, 0) };
-    assert_eq!(off.translate(&Ram::new(0), 0x1_1234_5678, READ), Ok(GuestPhysical(0x1234_5678)));
+    assert_eq!(off.translate(&ram(0), 0x1_1234_5678, READ), Ok(GuestPhysical(0x1234_5678)));
 }
 
 #[test]
@@ -121,7 +96,7 @@ fn pae_pages_of_4_kib_and_2_mib() {
 
 #[test]
 fn pae_directory_pointers_restrict_nothing() {
-    let (ram, paging) = (Ram::new(8), paging(PAE, 0));
+    let (ram, paging) = (ram(8), paging(PAE, 0));
     map(&ram, &paging, 0, &[1, OPEN, 0x4000_0000 | OPEN]);
     let write = Access { kind: AccessKind::Write, user: true };
     assert_eq!(paging.translate(&ram, 0, write), Ok(GuestPhysical(0x4000_0000)));
@@ -129,10 +104,10 @@ fn pae_directory_pointers_restrict_nothing() {
 
 #[test]
 fn pae_root_is_aligned_to_32_bytes() {
-    let ram = Ram::new(8);
+    let ram = ram(8);
     let paging = Paging { cr3: 0x1020, ..paging(PAE, 0) };
-    ram.put(0x1020, &0x2001_u64.to_le_bytes());
-    ram.put(0x2000, &(0x4000_0000 | LARGE | OPEN).to_le_bytes());
+    put(&ram, 0x1020, &0x2001_u64.to_le_bytes());
+    put(&ram, 0x2000, &(0x4000_0000 | LARGE | OPEN).to_le_bytes());
     assert_eq!(paging.translate(&ram, 0x1234, READ), Ok(GuestPhysical(0x4000_1234)));
 }
 
@@ -158,14 +133,14 @@ fn five_levels_have_one_more() {
 #[test]
 fn address_that_is_not_canonical_is_no_page_fault() {
     let linear = 0x0000_8000_0000_0000;
-    let read = |cr4| paging(cr4, LMA).translate(&Ram::new(8), linear, READ);
+    let read = |cr4| paging(cr4, LMA).translate(&ram(8), linear, READ);
     assert_eq!(read(PAE), Err(WalkFault::NonCanonical(linear)));
     assert_eq!(error_code(read(PAE | LA57)), 0);
 }
 
 #[test]
 fn process_context_in_cr3_is_no_address() {
-    let ram = Ram::new(8);
+    let ram = ram(8);
     let paging = Paging { cr3: 0x1FFF, ..paging(PAE, LMA) };
     map(&ram, &paging, 0, &[OPEN, 0x4000_0000 | LARGE | OPEN]);
     assert_eq!(paging.translate(&ram, 0, READ), Ok(GuestPhysical(0x4000_0000)));
@@ -233,7 +208,7 @@ fn rights_are_those_of_the_manual() {
         for restricting in 0..3 {
             let mut entries = [OPEN, OPEN, OPEN | LARGE];
             entries[restricting] = entries[restricting] & !6 | rights;
-            let ram = Ram::new(8);
+            let ram = ram(8);
             map(&ram, &paging, 0, &entries);
             let result = paging.translate(&ram, 0, Access { kind, user });
             assert_eq!(result.is_err(), forbidden.contains(&true), "case {case:#b}, level {restricting}");
@@ -243,7 +218,7 @@ fn rights_are_those_of_the_manual() {
 
 #[test]
 fn error_code_tells_the_access() {
-    let ram = Ram::new(8);
+    let ram = ram(8);
     let fault = |paging: Paging, kind, user| error_code(paging.translate(&ram, 0, Access { kind, user }));
     let plain = paging(PAE, LMA);
     assert_eq!(fault(plain, AccessKind::Read, false), 0);
@@ -258,24 +233,24 @@ fn error_code_tells_the_access() {
 fn tables_outside_of_ram_are_reported() {
     let lost = GuestPhysical(0x1000);
     assert_eq!(
-        paging(PAE, LMA).translate(&Ram::new(1), 0, READ),
+        paging(PAE, LMA).translate(&ram(1), 0, READ),
         Err(WalkFault::Unbacked(Unbacked { address: lost }))
     );
 }
 
 /// Two pages that follow each other in linear space and not in RAM: 0 is mapped to 6000H, 1000H to 5000H.
-fn two_pages(second: u64) -> (Ram, Paging) {
-    let (ram, paging) = (Ram::new(8), paging(PAE, LMA));
+fn two_pages(second: u64) -> (ModelMemory, Paging) {
+    let (ram, paging) = (ram(8), paging(PAE, LMA));
     map(&ram, &paging, 0, &[OPEN, OPEN, OPEN, 0x6000 | OPEN]);
-    ram.put(0x4008, &second.to_le_bytes());
+    put(&ram, 0x4008, &second.to_le_bytes());
     (ram, paging)
 }
 
 #[test]
 fn read_crosses_into_the_next_page() {
     let (ram, paging) = two_pages(0x5000 | OPEN);
-    ram.put(0x6FFC, &[1, 2, 3, 4]);
-    ram.put(0x5000, &[5, 6, 7, 8]);
+    put(&ram, 0x6FFC, &[1, 2, 3, 4]);
+    put(&ram, 0x5000, &[5, 6, 7, 8]);
     let mut buffer = [0; 8];
     assert_eq!(paging.read_linear(&ram, 0xFFC, READ, &mut buffer), Ok(()));
     assert_eq!(buffer, [1, 2, 3, 4, 5, 6, 7, 8]);
@@ -309,10 +284,16 @@ fn write_is_made_whole_or_not_at_all() {
 }
 
 #[test]
-fn write_to_a_clean_page_is_refused() {
+fn write_marks_the_page_dirty_and_a_read_does_not() {
     let (ram, paging) = two_pages(0x5000 | OPEN & !0x40);
-    assert_eq!(paging.write_linear(&ram, 0x1004, WRITE, &[1]), Err(WalkFault::Clean(0x1004)));
+    let dirty = || {
+        let mut entry = [0; 8];
+        ram.read(GuestPhysical(0x4008), &mut entry).map(|()| entry[0] & 0x40 != 0)
+    };
     assert_eq!(paging.translate(&ram, 0x1004, READ), Ok(GuestPhysical(0x5004)));
+    assert_eq!(dirty(), Ok(false));
+    assert_eq!(paging.write_linear(&ram, 0x1004, WRITE, &[1]), Ok(()));
+    assert_eq!(dirty(), Ok(true));
 }
 
 fn any_paging() -> impl Strategy<Value = Paging> {
@@ -332,10 +313,10 @@ proptest! {
     fn no_tables_and_no_registers_make_it_panic(
         paging in any_paging(), linear: u64, seed: u64, user: bool, width in 1..16_usize,
     ) {
-        let ram = Ram::new(8);
+        let ram = ram(8);
         for (number, address) in (0..8 * PAGE as u64).step_by(8).enumerate() {
             let noise = seed.wrapping_mul(2 * number as u64 + 1).rotate_left(number as u32) & 0x8000_0000_0000_7FFF;
-            ram.put(address, &(noise | 1).to_le_bytes());
+            put(&ram, address, &(noise | 1).to_le_bytes());
         }
         let mut buffer = [0; MAX_INSTRUCTION];
         let _ = paging.fetch_instruction(&ram, linear, user, &mut buffer);
