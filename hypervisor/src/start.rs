@@ -44,6 +44,7 @@ use core::arch::x86_64::__cpuid_count;
 use core::fmt::Display;
 use core::fmt::Write;
 use core::panic::PanicInfo;
+use enlightenments::consume;
 use enlightenments::consume::NativeCpuid;
 use enlightenments::consume::Surroundings;
 use evmcs::NativeInstructions;
@@ -142,6 +143,8 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
     report_machine(boot, &platform, clock);
     let mut cpu = or_stop(cpu(clock, &platform));
     let controls = or_stop(controls());
+    // Its tables are made once, here, so that no exit allocates.
+    vcpu::emulate::prepare();
     report_footprint(image, memory_end);
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), ept: cpu.processor.capabilities().ept, controls };
     match bundle(boot, direct_map) {
@@ -154,6 +157,8 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
 /// This CPU, ready to run guests.
 fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
     let reason = |error: &dyn Display| error.to_string();
+    let cpuid = |leaf| __cpuid_count(leaf, 0);
+    let capabilities = Capabilities::read(cpuid, &NativeMsrs).map_err(|error| reason(&error))?;
     let descriptors = descriptors::load().map_err(|error| reason(&error))?;
     pic::silence(&NativePorts);
     let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
@@ -161,8 +166,6 @@ fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
     if !routed {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }
-    let cpuid = |leaf| __cpuid_count(leaf, 0);
-    let capabilities = Capabilities::read(cpuid, &NativeMsrs).map_err(|error| reason(&error))?;
     let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
     // SAFETY: VMX is on, on this CPU, and stays on.
     let instructions = unsafe { NativeInstructions::new() };
@@ -185,8 +188,12 @@ fn report_machine(boot: &BootInfo, platform: &Platform, clock: Clock) {
     let mhz = (clock.tsc_hz() + 500_000) / 1_000_000;
     info!("started by {}; {} CPU(s), TSC at {mhz} MHz", boot.protocol, platform.cpus.len());
     let surroundings = Surroundings::discover(&NativeCpuid);
-    for line in surroundings.to_string().lines().chain(enlightenments::consume::Capabilities::of(&surroundings).to_string().lines()) {
-        info!("{line}");
+    info!("{surroundings}");
+    // Without Hyper-V's interface every row would say that.
+    if surroundings.hyperv().is_some() {
+        for row in consume::Capabilities::of(&surroundings).to_string().lines() {
+            info!("{row}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ports, model-specific registers and the time-stamp counter: traits to be modelled in tests, and the real ones.
 
-// UNSAFETY: I/O and MSR instructions reach anything; who calls them here is the hypervisor, which owns the machine.
+// UNSAFETY: instructions that reach the machine; the hypervisor owns it.
 #![expect(unsafe_code)]
 
 /// The machine's I/O ports.
@@ -20,8 +20,11 @@ pub trait PortIo {
 pub trait MsrIo {
     /// Reads one; the CPU must have it.
     fn read(&self, msr: u32) -> u64;
-    /// Writes one; the CPU must have it and take the value.
-    fn write(&self, msr: u32, value: u64);
+    /// Writes one.
+    ///
+    /// # Safety
+    /// The CPU has it and takes the value, and our own code runs on with that value as before.
+    unsafe fn write(&self, msr: u32, value: u64);
 }
 
 /// The real ports.
@@ -34,7 +37,7 @@ pub struct NativeMsrs;
 
 impl PortIo for NativePorts {
     fn read_u8(&self, port: u16) -> u8 {
-        // SAFETY: devices are the hypervisor's alone; none that it talks to writes memory.
+        // SAFETY: the devices that the hypervisor talks to by ports (UART, PIC, timers, power) write no memory.
         unsafe { x86_64::instructions::port::PortReadOnly::new(port).read() }
     }
 
@@ -60,8 +63,8 @@ impl MsrIo for NativeMsrs {
         unsafe { x86_64::registers::model_specific::Msr::new(msr).read() }
     }
 
-    fn write(&self, msr: u32, value: u64) {
-        // SAFETY: the MSRs that the hypervisor writes are the APIC's, those of VMX, and guest state that our code does not use.
+    unsafe fn write(&self, msr: u32, value: u64) {
+        // SAFETY: as the caller promises.
         unsafe { x86_64::registers::model_specific::Msr::new(msr).write(value) }
     }
 }
@@ -77,7 +80,7 @@ pub fn tsc() -> u64 {
 ///
 /// The value must be one that the SDM allows on this CPU, or the instruction faults.
 pub fn set_xcr0(value: u64) {
-    // SAFETY: our own code uses no extended state; what it may be was checked by the caller, and a fault is reported.
+    // SAFETY: our own code uses no extended state, and a fault ends in our own report.
     unsafe {
         core::arch::asm!(
             "xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32,

@@ -142,8 +142,8 @@ fn set<F>(entry: &mut Entry<F>, vector: u8, stack: Option<u16>) {
 
 extern "sysv64" fn interrupt(frame: &Frame) {
     match frame.vector {
-        // Nothing of ours raises one. Where a watchdog does, there is nothing to do about it here.
-        NMI => log::warn!("NMI at {:#x}", frame.rip),
+        // Nothing of ours raises one, and it may strike anywhere, so there is no lock that could be taken here.
+        NMI => {}
         0..32 => panic!("{frame}"),
         vector if vector == u64::from(vector::SPURIOUS) => {}
         _ => local_apic::end_of_interrupt(),

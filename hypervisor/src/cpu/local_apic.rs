@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The physical CPU's local APIC, in x2APIC mode: end of interrupt, and the timer that stands for guests' timers.
 
+// UNSAFETY: writes the APIC's registers.
+#![expect(unsafe_code)]
+
 use crate::cpu::clock::Clock;
 use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
@@ -66,18 +69,17 @@ impl LocalApic {
         if features & X2APIC == 0 {
             return Err(NoX2Apic);
         }
-        let msrs = NativeMsrs;
-        msrs.write(IA32_APIC_BASE, msrs.read(IA32_APIC_BASE) | ENABLE_X2APIC);
-        msrs.write(SPURIOUS_VECTOR, 1 << 8 | u64::from(vector::SPURIOUS));
-        msrs.write(LVT_LINT0, MASKED);
-        msrs.write(LVT_LINT1, MASKED);
+        write(IA32_APIC_BASE, NativeMsrs.read(IA32_APIC_BASE) | ENABLE_X2APIC);
+        write(SPURIOUS_VECTOR, 1 << 8 | u64::from(vector::SPURIOUS));
+        write(LVT_LINT0, MASKED);
+        write(LVT_LINT1, MASKED);
         let timer = if features & DEADLINE != 0 {
-            msrs.write(LVT_TIMER, TSC_DEADLINE_MODE | u64::from(vector::TIMER));
+            write(LVT_TIMER, TSC_DEADLINE_MODE | u64::from(vector::TIMER));
             Timer::Deadline
         } else {
-            msrs.write(DIVIDE_CONFIGURATION, DIVIDE_BY_1);
+            write(DIVIDE_CONFIGURATION, DIVIDE_BY_1);
             let ticks = measure_ticks(clock);
-            msrs.write(LVT_TIMER, u64::from(vector::TIMER));
+            write(LVT_TIMER, u64::from(vector::TIMER));
             Timer::OneShot { ticks }
         };
         Ok(Self { timer, armed: None })
@@ -106,29 +108,36 @@ impl LocalApic {
         match (self.timer, deadline) {
             // Zero would mean "never"; one is as long past.
             (Timer::Deadline, deadline) => {
-                NativeMsrs.write(IA32_TSC_DEADLINE, deadline.map_or(0, |tsc| tsc.max(1)))
+                write(IA32_TSC_DEADLINE, deadline.map_or(0, |tsc| tsc.max(1)))
             }
-            (Timer::OneShot { .. }, None) => NativeMsrs.write(INITIAL_COUNT, 0),
+            (Timer::OneShot { .. }, None) => write(INITIAL_COUNT, 0),
             (Timer::OneShot { ticks }, Some(deadline)) => {
                 let wait = u128::from(deadline.saturating_sub(tsc())) * u128::from(ticks) >> 32;
-                NativeMsrs.write(INITIAL_COUNT, wait.clamp(1, u128::from(u32::MAX)) as u64);
+                write(INITIAL_COUNT, wait.clamp(1, u128::from(u32::MAX)) as u64);
             }
         }
     }
 }
 
+/// Writes a register of the APIC.
+fn write(msr: u32, value: u64) {
+    // SAFETY: every CPU on which `LocalApic::enable` was called has these registers, and the constants above are values that
+    // they take. What they raise are interrupts, for which there are handlers.
+    unsafe { NativeMsrs.write(msr, value) };
+}
+
 /// Tells this CPU's APIC that the interrupt in service is done.
 pub fn end_of_interrupt() {
-    NativeMsrs.write(END_OF_INTERRUPT, 0);
+    write(END_OF_INTERRUPT, 0);
 }
 
 /// Ticks of the APIC timer in 2^32 ticks of the TSC, measured over 10 ms.
 fn measure_ticks(clock: Clock) -> u64 {
-    NativeMsrs.write(LVT_TIMER, MASKED);
-    NativeMsrs.write(INITIAL_COUNT, u64::from(u32::MAX));
+    write(LVT_TIMER, MASKED);
+    write(INITIAL_COUNT, u64::from(u32::MAX));
     let start = tsc();
     while tsc() - start < clock.tsc_hz() / 100 {}
     let (passed, count) = (tsc() - start, NativeMsrs.read(CURRENT_COUNT));
-    NativeMsrs.write(INITIAL_COUNT, 0);
+    write(INITIAL_COUNT, 0);
     ((u128::from(u64::from(u32::MAX) - count) << 32) / u128::from(passed)) as u64
 }

@@ -29,7 +29,8 @@ static INITIAL_STATE: InitialState = {
 /// Sets all of it to what it is after RESET. `xcr0` is every component that the processor has for guests.
 pub fn reset(xcr0: u64, has_tsc_aux: bool) {
     for msr in held_by_processor().filter(|&msr| has_tsc_aux || msr != MsrIndex::TSC_AUX) {
-        NativeMsrs.write(msr.0, 0);
+        // SAFETY: of 64-bit CPUs that run guests, and zero is a value of each; our own code uses none of them.
+        unsafe { NativeMsrs.write(msr.0, 0) };
     }
     hardware::set_cr2(0);
     reset_debug_registers();

@@ -154,7 +154,8 @@ mod tests {
         fn read(&self, msr: u32) -> u64 {
             *self.0.get(&msr).unwrap_or_else(|| panic!("MSR {msr:#x} is not there"))
         }
-        fn write(&self, _msr: u32, _value: u64) {
+        #[expect(unsafe_code, reason = "the trait's")]
+        unsafe fn write(&self, _msr: u32, _value: u64) {
             unreachable!("looking changes nothing")
         }
     }

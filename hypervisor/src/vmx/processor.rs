@@ -55,7 +55,9 @@ impl Processor {
     pub fn vmxon(capabilities: Capabilities) -> Result<Self, VmxonError> {
         let msrs = NativeMsrs;
         if capabilities.unlocked {
-            msrs.write(IA32_FEATURE_CONTROL, msrs.read(IA32_FEATURE_CONTROL) | LOCKED | VMX_ENABLED);
+            let value = msrs.read(IA32_FEATURE_CONTROL) | LOCKED | VMX_ENABLED;
+            // SAFETY: the CPU has it, as it has VMX, and nobody has locked it.
+            unsafe { msrs.write(IA32_FEATURE_CONTROL, value) };
         }
         let fixed = |index: u32| msrs.read(IA32_VMX_CR0_FIXED0 + index);
         let cr0 = (Cr0::read_raw() | fixed(0)) & fixed(1);

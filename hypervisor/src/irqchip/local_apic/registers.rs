@@ -90,6 +90,11 @@ impl LocalApic {
         Effect::TimerChanged
     }
 
+    /// The guest has moved its TSC on by `change`, modulo 2^64.
+    pub fn shift_clock(&mut self, change: u64) {
+        self.timer.shift_clock(self.timer_mode(), change);
+    }
+
     fn timer_mode(&self) -> TimerMode {
         self.local_vector(LocalSource::Timer).timer_mode()
     }

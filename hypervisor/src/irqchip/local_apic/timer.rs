@@ -100,6 +100,14 @@ impl Timer {
         }
     }
 
+    /// The guest has moved its TSC on by `change`, modulo 2^64. The count runs on the bus clock, which knows nothing of that;
+    /// a TSC deadline stays what it is.
+    pub(super) fn shift_clock(&mut self, mode: TimerMode, change: u64) {
+        if mode != TimerMode::TscDeadline {
+            self.deadline = self.deadline.map(|deadline| deadline.wrapping_add(change));
+        }
+    }
+
     /// Tells whether the timer has reached zero by `now`, and re-arms it where it is periodic. Periods that
     /// nobody looked at count as one.
     pub(super) fn expire(&mut self, mode: TimerMode, now: u64) -> bool {
@@ -230,5 +238,19 @@ mod tests {
                 prop_assert_eq!(timer.current_count(mode, now), ticking);
             }
         }
+    }
+
+    #[test]
+    fn counts_do_not_notice_that_the_tsc_is_moved_and_deadlines_do() {
+        let mut timer = Timer::new(NonZeroU32::MIN);
+        timer.set_divide(0b1011, TimerMode::OneShot, 0);
+        timer.start(100, 1_000);
+        timer.shift_clock(TimerMode::OneShot, 5_000);
+        assert_eq!(timer.current_count(TimerMode::OneShot, 6_040), 60);
+        timer.shift_clock(TimerMode::OneShot, 5_000_u64.wrapping_neg());
+        assert_eq!(timer.deadline(), Some(1_100));
+        timer.arm(1_500);
+        timer.shift_clock(TimerMode::TscDeadline, 5_000);
+        assert_eq!(timer.deadline(), Some(1_500));
     }
 }

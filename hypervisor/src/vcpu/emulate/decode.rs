@@ -24,8 +24,6 @@ use super::string::StringOperation;
 
 /// What the instruction at the start of `bytes` does, where its memory operand, or for MOVS the one that
 /// `access` tells, is a device's.
-///
-/// The first call ever allocates the decoder's tables, 81 KiB for good. Make it at bring-up, not in an exit.
 pub fn decode(bytes: &[u8], code: CodeSize, access: DeviceAccess) -> Result<Instruction, Unsupported> {
     let bitness = match code {
         CodeSize::Bits16 => 16,
@@ -37,6 +35,12 @@ pub fn decode(bytes: &[u8], code: CodeSize, access: DeviceAccess) -> Result<Inst
         Some(operation) => Ok(Instruction { operation, length: decoded.len() }),
         None => Err(Unsupported::new(bytes)),
     }
+}
+
+/// Allocates the decoder's tables, 81 KiB for good, which the first instruction to be decoded would do else.
+pub fn prepare() {
+    const NOP: [u8; 1] = [0x90];
+    let _ = Decoder::new(64, &NOP, DecoderOptions::NONE).decode();
 }
 
 fn operation(decoded: &iced_x86::Instruction, access: DeviceAccess) -> Option<Operation> {

@@ -18,6 +18,7 @@ use crate::mmu::guest_walk::MAX_INSTRUCTION;
 pub use self::arithmetic::Arithmetic;
 pub use self::arithmetic::BitTest;
 pub use self::decode::decode;
+pub use self::decode::prepare;
 pub use self::operation::Completion;
 pub use self::operation::Operand;
 pub use self::operation::Operation;

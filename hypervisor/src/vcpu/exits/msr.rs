@@ -125,6 +125,7 @@ fn shift_tsc(guest: &mut Guest<'_>, change: u64) {
     let state = &mut *guest.state;
     state.tsc_offset = state.tsc_offset.wrapping_add(change);
     state.tsc_adjust = state.tsc_adjust.wrapping_add(change);
+    state.apic.shift_clock(change);
     state.change_timer();
     guest.vmcs.write(field::TSC_OFFSET, state.tsc_offset);
 }
