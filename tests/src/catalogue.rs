@@ -72,6 +72,18 @@ pub const PROGRAMS: &[Program] = &[
         "port_io",
         "IN, OUT, INS and OUTS do what they are defined to do, on absent ports and on the UART",
     ),
+    Program::passes(
+        "event_injection",
+        "interrupts are held, ordered and delivered as IF, shadows and priorities say; exceptions carry the right data",
+    ),
+    Program::passes(
+        "invalid_state",
+        "a guest that makes its own state invalid gets what the architecture says, and lives",
+    ),
+    Program::passes(
+        "local_apic",
+        "the local APIC, by memory and by MSRs: registers, priorities, EOI, errors, change of mode",
+    ),
     Program::passes("registers", "all general registers and RFLAGS survive each kind of exit"),
     Program::passes("xsave", "x87, SSE and AVX state is kept across thousands of exits of several kinds"),
     Program::passes(
