@@ -32,6 +32,7 @@ fn run() {
     popf_has_no_shadow(apic);
     sti_and_cli_let_nothing_through(apic);
     mov_ss_shadows_one_instruction();
+    non_maskable_interrupts_ignore_the_window();
     software_interrupts_are_delivered();
     delivery_reaches_untouched_memory(apic);
     exceptions_carry_their_error_codes();
@@ -164,6 +165,32 @@ fn mov_ss_shadows_one_instruction() {
         );
     }
     expect_eq("interrupt after MOV SS", interrupts::event(0).map(|event| event.rip), Some(expected));
+}
+
+/// Each NMI arrives right behind the write that sends it, with IF clear. The IRET of its handler lets the next one come.
+fn non_maskable_interrupts_ignore_the_window() {
+    interrupts::forget();
+    interrupts::disable();
+    let command = local_apic::BASE + u64::from(Register::INTERRUPT_COMMAND.0);
+    LocalApic::XApic.write(Register::INTERRUPT_COMMAND_HIGH, 0);
+    let expected = [(); 3].map(|()| {
+        let next: u64;
+        // SAFETY: the handler returns.
+        unsafe {
+            asm!(
+                "mov [{command}], {nmi:e}",
+                "3: nop",
+                "lea {next}, [rip + 3b]",
+                command = in(reg) command,
+                nmi = in(reg) local_apic::NMI,
+                next = lateout(reg) next,
+            );
+        }
+        (exceptions::NMI, next)
+    });
+    let events = [0, 1, 2].map(|number| interrupts::event(number).map(|event| (event.vector, event.rip)));
+    expect_eq("NMIs", events, expected.map(Some));
+    expect_eq("NMIs in all", interrupts::count(), 3);
 }
 
 fn software_interrupts_are_delivered() {

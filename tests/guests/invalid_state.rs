@@ -24,6 +24,7 @@ fn run() {
     single_steps_end_emulated_instructions();
     mov_ss_holds_the_single_step();
     sti_does_not_hold_the_single_step();
+    each_element_of_a_string_is_a_step();
     non_canonical_msrs_are_refused();
     invalid_cr0_is_refused();
     invalid_cr3_is_refused();
@@ -105,6 +106,37 @@ fn mov_ss_holds_the_single_step() {
 fn sti_does_not_hold_the_single_step() {
     single_step!("STI; CPUID", "sti\n 5: cpuid");
     interrupts::disable();
+}
+
+/// With TF, #DB comes after each iteration of a repeated instruction, at that instruction while there is more to do.
+fn each_element_of_a_string_is_a_step() {
+    interrupts::forget();
+    let (instruction, behind): (u64, u64);
+    let mut buffer = [0_u8; 4];
+    // SAFETY: writes three bytes of the buffer.
+    unsafe {
+        asm!(
+            "pushfq",
+            "or qword ptr [rsp], {tf}",
+            "popfq",
+            "5: rep insb",
+            "6: pushfq",
+            "and qword ptr [rsp], {not_tf}",
+            "popfq",
+            "lea rax, [rip + 5b]",
+            "lea rdx, [rip + 6b]",
+            tf = const control::RFLAGS_TF,
+            not_tf = const !control::RFLAGS_TF as i32,
+            out("rax") instruction,
+            inout("rdx") 0x5000_u64 => behind,
+            inout("rdi") &raw mut buffer => _,
+            inout("ecx") 3 => _,
+        );
+    }
+    let steps = [0, 1, 2].map(|number| interrupts::event(number).map(|event| event.rip));
+    expect_eq("steps of REP INSB", steps, [instruction, instruction, behind].map(Some));
+    expect_eq("steps of REP INSB, in all", interrupts::count(), 6);
+    expect_eq("what REP INSB wrote", buffer, [0xff, 0xff, 0xff, 0]);
 }
 
 fn non_canonical_msrs_are_refused() {

@@ -34,6 +34,9 @@ const RESULT_SIZE: u64 = 64;
 /// What real mode saw beside the rest: one word for each handler that ran there.
 const HANDLED: u64 = RESULTS + 8 * RESULT_SIZE;
 
+/// Bits of CR0 that are set and cleared together with PG.
+const BESIDE_PAGING: u64 = HANDLED + 16;
+
 /// The interrupt that is pending on the way down and arrives in real mode.
 const PENDING: u8 = 0x40;
 
@@ -51,7 +54,9 @@ const MODES: [(&str, u64, u64); 7] = [
 fn run() {
     let apic = LocalApic::enabled();
     prepare_low_memory();
-    for _ in 0..3 {
+    // Alone, PG often changes without an exit; together with CD, hypervisors like to see it.
+    for beside_paging in [0, control::CR0_CD, 0] {
+        physical::write(BESIDE_PAGING, beside_paging as u32);
         for number in 0..RESULT_SIZE {
             physical::write(RESULTS + 8 * number, 0_u64);
         }
@@ -208,6 +213,19 @@ core::arch::global_asm!(
     mov [{results} + \number * {size} + 44], eax
     .endm
 
+    .macro paging_on
+    mov eax, cr0
+    or eax, 0x80000000
+    or eax, [{beside_paging}]
+    mov cr0, eax
+    .endm
+
+    .macro paging_off
+    mov eax, cr0
+    and eax, 0x3fffffff                     # PG and CD
+    mov cr0, eax
+    .endm
+
     .section .data.descend, "aw"
     .balign 8
 saved_stack: .quad 0
@@ -238,9 +256,7 @@ descend:
     .code32
 compatibility_mode:
     probe 0, ds
-    mov eax, cr0
-    and eax, 0x7fffffff                     # PG: long mode ends
-    mov cr0, eax
+    paging_off                              # Long mode ends.
     mov ecx, 0xc0000080
     rdmsr
     and eax, 0xfffffeff                     # LME
@@ -249,25 +265,17 @@ compatibility_mode:
 
     mov eax, {pae_pointers}
     mov cr3, eax
-    mov eax, cr0
-    or eax, 0x80000000
-    mov cr0, eax
+    paging_on
     probe 2, ds
-    mov eax, cr0
-    and eax, 0x7fffffff
-    mov cr0, eax
+    paging_off
 
     mov eax, {directory}
     mov cr3, eax
     mov eax, 0x10                           # CR4: PSE, and PAE no more
     mov cr4, eax
-    mov eax, cr0
-    or eax, 0x80000000
-    mov cr0, eax
+    paging_on
     probe 3, ds
-    mov eax, cr0
-    and eax, 0x7fffffff
-    mov cr0, eax
+    paging_off
     lidt [vector_table]
     ljmp 0x20, offset low_protected_at
 
@@ -342,14 +350,15 @@ protected_again:
     rdmsr
     or eax, 0x100                           # LME
     wrmsr
-    mov eax, cr0
-    or eax, 0x80000000
-    mov cr0, eax
+    paging_on
     ljmp 0x08, offset long_mode_again
 
     .code64
 long_mode_again:
     mov rsp, [rip + saved_stack]
+    mov rax, cr0
+    btr rax, 30                             # CD
+    mov cr0, rax
     xor eax, eax
     mov fs, eax
     pop r15
@@ -369,6 +378,7 @@ long_mode_again:
     results = const RESULTS,
     size = const RESULT_SIZE,
     handled = const HANDLED,
+    beside_paging = const BESIDE_PAGING,
     directory = const DIRECTORY,
     pae_pointers = const PAE_POINTERS,
     code = const CODE,
