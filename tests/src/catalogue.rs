@@ -72,6 +72,18 @@ pub const PROGRAMS: &[Program] = &[
         "port_io",
         "IN, OUT, INS and OUTS do what they are defined to do, on absent ports and on the UART",
     ),
+    Program::passes(
+        "event_injection",
+        "interrupts are held, ordered and delivered as IF, shadows and priorities say; exceptions carry the right data",
+    ),
+    Program::passes(
+        "invalid_state",
+        "a guest that makes its own state invalid gets what the architecture says, and lives",
+    ),
+    Program::passes(
+        "local_apic",
+        "the local APIC, by memory and by MSRs: registers, priorities, EOI, errors, change of mode",
+    ),
     Program::passes("registers", "all general registers and RFLAGS survive each kind of exit"),
     Program::passes("xsave", "x87, SSE and AVX state is kept across thousands of exits of several kinds"),
     Program::passes(
@@ -86,6 +98,7 @@ pub const PROGRAMS: &[Program] = &[
         "io_apic",
         "the I/O APIC keeps its entries, and brings the UART's interrupt by edge and by level",
     ),
+    Program::passes("modes", "exits are served alike from long mode down to real mode, and on the way back"),
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`"),
     Program::passes(

@@ -2,8 +2,8 @@
 //! Exceptions as results: an instruction that may fault is attempted, and what it raised is told.
 //!
 //! [`attempt!`](crate::attempt) wraps one piece of assembly. An exception in it is recorded and execution goes on behind it, so that a
-//! program reads `msr::write(..)? ` where the CPU would have it die. Without an attempt, #DB and #BP are traced as
-//! events (see [`crate::interrupts`]) and return; any other exception ends the program with a failure.
+//! program reads `msr::write(..)?` where the CPU would have it die. Without an attempt, #DB and #BP are traced as
+//! events (see [`crate::interrupts`]) and return, as NMIs always do; any other exception ends the program with a failure.
 
 use crate::control;
 use crate::idt::Frame;
@@ -17,6 +17,8 @@ use core::sync::atomic::Ordering::Relaxed;
 pub const DIVIDE_ERROR: u8 = 0;
 /// #DB, debug.
 pub const DEBUG: u8 = 1;
+/// The non-maskable interrupt.
+pub const NMI: u8 = 2;
 /// #BP, breakpoint.
 pub const BREAKPOINT: u8 = 3;
 /// #OF, overflow.
@@ -120,7 +122,9 @@ pub fn take() -> Result<(), Exception> {
 /// The handler of the vectors below 32.
 pub(crate) fn raised(frame: &mut Frame) {
     let landing = LANDING.load(Relaxed);
-    if landing != 0 {
+    if frame.vector == u64::from(NMI) {
+        interrupts::traced(NMI, frame.rip);
+    } else if landing != 0 {
         VECTOR.store(frame.vector, Relaxed);
         ERROR_CODE.store(frame.error_code, Relaxed);
         RIP.store(frame.rip, Relaxed);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What arrived, in order: every interrupt, and every #DB and #BP that no attempt caught.
+//! What arrived, in order: every interrupt, NMIs too, and every #DB and #BP that no attempt caught.
 //!
 //! Handlers only record and acknowledge. Programs look at the record afterwards, which keeps them straight-line.
 
@@ -7,6 +7,7 @@
 #![expect(unsafe_code)]
 
 use crate::control;
+use crate::exceptions;
 use crate::local_apic::LocalApic;
 use crate::time;
 use core::arch::asm;
@@ -121,9 +122,10 @@ pub(crate) fn arrived(vector: u8, rip: u64) {
     }
 }
 
-/// The handler of #DB and #BP outside of attempts.
+/// The handler of NMIs, and of #DB and #BP outside of attempts.
 pub(crate) fn traced(vector: u8, rip: u64) {
-    record(vector, rip, control::take_dr6());
+    let dr6 = if vector == exceptions::DEBUG { control::take_dr6() } else { 0 };
+    record(vector, rip, dr6);
 }
 
 fn record(vector: u8, rip: u64, dr6: u64) {

@@ -79,6 +79,8 @@ pub const DEADLINE: u32 = 2 << 17;
 pub const DIVIDE_BY_1: u32 = 0b1011;
 /// Spurious-interrupt vector register: the APIC is enabled.
 pub const SOFTWARE_ENABLE: u32 = 1 << 8;
+/// Interrupt command: delivery mode NMI.
+pub const NMI: u32 = 4 << 8;
 /// Interrupt command: destination shorthand "self".
 pub const SELF: u32 = 1 << 18;
 
