@@ -44,7 +44,8 @@ const MACHINE_OVERHEAD_MIB: u32 = 128;
 /// Once the machine has powered off, the emulator has nothing left to do but to end.
 const TIME_TO_END: Duration = Duration::from_secs(30);
 
-const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
+/// What Linux is told unless somebody tells it otherwise: where its console is, and to end, not to wait, when it panics.
+pub const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
 
 /// Which machine runs Satori.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,7 +78,7 @@ pub struct Options {
 #[derive(Clone, Debug, clap::Args)]
 pub struct GuestOptions {
     /// Memory of the guest.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(4..=65536))]
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=65536))]
     pub memory: u32,
     /// The guest's kernel, an ELF file with a PVH note or a bzImage [default: Debian's vmlinux].
     #[arg(long, value_name = "FILE")]
