@@ -20,8 +20,10 @@ use tempfile::TempDir;
 
 use crate::bundle::VirtualMachine;
 use crate::cargo;
+use crate::image::Bundle;
 use crate::image::Image;
 use crate::lab::Machine;
+use crate::lab::Processor;
 use crate::lab::Received;
 use crate::lab::Session;
 use crate::setup::debian;
@@ -37,9 +39,6 @@ pub const TIMED_OUT: u8 = 124;
 
 /// The guest's name.
 const NAME: &str = "linux";
-
-/// Memory of the machine beyond the guest's and the bundle's, in MiB: Satori's own, with room for logs and tables.
-const MACHINE_OVERHEAD_MIB: u32 = 128;
 
 /// Once the machine has powered off, the emulator has nothing left to do but to end.
 const TIME_TO_END: Duration = Duration::from_secs(30);
@@ -113,7 +112,12 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
     let iso = folder.path().join("satori.iso");
     let image = image(workshop, &options.guest, &folder)?;
     image.write(workshop, &iso)?;
-    let machine = Machine { iso, cpus: options.cpus, memory_mib: machine_memory_mib(&image)? };
+    let machine = Machine {
+        iso,
+        processor: Processor::default(),
+        cpus: options.cpus,
+        memory_mib: image.machine_memory_mib()?,
+    };
     let mut session = machine.boot(workshop)?;
     let ready = ready_when(&options.guest);
     let ending = converse(workshop, &mut session, options.headless, &ready, deadline).and_then(|ending| {
@@ -147,7 +151,7 @@ pub fn image(workshop: &Workshop, options: &GuestOptions, folder: &TempDir) -> R
     Ok(Image {
         satori: cargo::build_satori(workshop)?,
         command_line: format!("when-done=power-off {}", options.satori),
-        machines: vec![guest(workshop, options, folder.path())?],
+        bundle: Bundle::Of(vec![guest(workshop, options, folder.path())?]),
     })
 }
 
@@ -180,21 +184,6 @@ fn guest(workshop: &Workshop, options: &GuestOptions, folder: &Path) -> Result<V
 fn ready_when(options: &GuestOptions) -> String {
     let our_shell = options.kernel.is_none() && options.initrd.is_none();
     if our_shell { initramfs::PROMPT.into() } else { format!("vm {NAME}: started") }
-}
-
-/// Enough memory for the guests of `image`, for the bundle, which GRUB leaves in memory, and for Satori.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn machine_memory_mib(image: &Image) -> Result<u32> {
-    let largest = image.machines.iter().map(|machine| machine.memory_mib).max().unwrap_or_default();
-    let mut bundle_bytes = 0;
-    for file in
-        image.machines.iter().flat_map(|machine| [Some(&machine.kernel), machine.initrd.as_ref()]).flatten()
-    {
-        bundle_bytes += file.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
-    }
-    Ok(largest + u32::try_from(bundle_bytes >> 20)? + MACHINE_OVERHEAD_MIB)
 }
 
 /// Carries bytes both ways until the machine or the operator ends it.

@@ -10,11 +10,12 @@ use anyhow::Result;
 use anyhow::bail;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
+use ci::image::Bundle;
 use ci::image::Image;
 use ci::interrupt::Interrupted;
 use ci::lab::Machine;
+use ci::lab::Processor;
 use ci::lab::Session;
-use ci::run;
 use ci::workshop::Workshop;
 use tests::catalogue;
 use tests::catalogue::End;
@@ -66,9 +67,11 @@ fn boot(workshop: &Workshop, machines: Vec<VirtualMachine>) -> Result<Session> {
     let folder = tempfile::tempdir()?;
     let iso = folder.path().join("guests.iso");
     let satori = cargo::build_satori(workshop)?;
-    let image = Image { satori, command_line: "when-done=power-off".into(), machines };
+    let image = Image { satori, command_line: "when-done=power-off".into(), bundle: Bundle::Of(machines) };
     image.write(workshop, &iso)?;
-    let mut session = Machine { iso, cpus: 1, memory_mib: run::machine_memory_mib(&image)? }.boot(workshop)?;
+    let mut session =
+        Machine { iso, processor: Processor::default(), cpus: 1, memory_mib: image.machine_memory_mib()? }
+            .boot(workshop)?;
     // The emulator has opened the CD once it prints; then its file may go.
     session.expect("Satori", LONGEST_SILENCE)?;
     Ok(session)
@@ -153,19 +156,23 @@ fn settle(program: &Program, output: &[String], reason: &str, report: &mut Repor
 
 /// Whether a program that printed `output`, and whose VM ended for `reason`, kept its promise.
 fn judge(program: &Program, output: &[String], reason: &str) -> Result<()> {
-    match program.end {
-        End::Pass => passed(output, reason)?,
-        End::PassWithOutput => {
-            passed(output, reason)?;
-            whole_output(output)?;
+    let kept = match program.end {
+        End::Pass => passed(output, reason),
+        End::PassWithOutput => passed(output, reason).and_then(|()| whole_output(output)),
+        End::UnbackedMemory { address } => {
+            ended_by(reason, &format!("{address:#x}, where neither memory nor"))
         }
-        End::UnbackedMemory { address } => ended_by(reason, &format!("{address:#x}, where neither memory nor"))?,
-        End::TripleFault => ended_by(reason, "triple fault at")?,
-        End::TimeLimit => ended_by(reason, &format!("time limit of {} s", program.time_limit_s))?,
-        End::HaltedForEver => ended_by(reason, "halted with interrupts off")?,
-        End::Reset => ended_by(reason, "reset")?,
+        End::TripleFault => ended_by(reason, "triple fault at"),
+        End::TimeLimit => ended_by(reason, &format!("time limit of {} s", program.time_limit_s)),
+        End::HaltedForEver => ended_by(reason, "halted with interrupts off"),
+        End::Reset => ended_by(reason, "reset"),
+    };
+    kept?;
+    if program.name == "bench" {
+        MOST.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
+    } else {
+        Ok(())
     }
-    if program.name == "bench" { MOST.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most)) } else { Ok(()) }
 }
 
 fn passed(output: &[String], reason: &str) -> Result<()> {

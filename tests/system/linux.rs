@@ -9,8 +9,10 @@ use anyhow::Result;
 use anyhow::ensure;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
+use ci::image::Bundle;
 use ci::image::Image;
 use ci::lab::Machine;
+use ci::lab::Processor;
 use ci::lab::Session;
 use ci::run;
 use ci::setup::debian;
@@ -38,7 +40,10 @@ pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
         let mut linux = Linux::boot(workshop, debian::linux(workshop)?.vmlinux)?;
         let answer = linux.answer("uname -a; cat /proc/cpuinfo")?;
         ensure!(answer.contains("\nLinux ") && answer.contains("x86_64 GNU/Linux"), "uname -a says {answer}");
-        ensure!(answer.contains("processor\t: 0") && !answer.contains("processor\t: 1"), "cpuinfo says {answer}");
+        ensure!(
+            answer.contains("processor\t: 0") && !answer.contains("processor\t: 1"),
+            "cpuinfo says {answer}"
+        );
         linux.is_interrupted_by_ctrl_c()?;
         linux.powers_off()
     })?;
@@ -71,10 +76,17 @@ impl Linux {
             time_limit_s: None,
         };
         let satori = cargo::build_satori(workshop)?;
-        let image = Image { satori, command_line: "when-done=power-off".into(), machines: vec![linux] };
+        let image =
+            Image { satori, command_line: "when-done=power-off".into(), bundle: Bundle::Of(vec![linux]) };
         let iso = files.path().join("linux.iso");
         image.write(workshop, &iso)?;
-        let mut session = Machine { iso, cpus: 1, memory_mib: run::machine_memory_mib(&image)? }.boot(workshop)?;
+        let mut session = Machine {
+            iso,
+            processor: Processor::default(),
+            cpus: 1,
+            memory_mib: image.machine_memory_mib()?,
+        }
+        .boot(workshop)?;
         session.expect(PROMPT, TIME_TO_BOOT)?;
         Ok(Self { session, _files: files })
     }
@@ -86,7 +98,7 @@ impl Linux {
     }
 
     fn is_interrupted_by_ctrl_c(&mut self) -> Result<()> {
-        self.session.send("echo waiting; sleep 1000000\n")?;
+        self.session.send("echo waiting; cat\n")?;
         self.session.expect("\nwaiting", TIME_TO_ANSWER)?;
         self.session.send(CTRL_C)?;
         self.session.expect(PROMPT, TIME_TO_ANSWER)?;

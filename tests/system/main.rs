@@ -18,7 +18,8 @@ use ci::workshop::Workshop;
 use report::Report;
 
 fn main() -> ExitCode {
-    let mut report = Report::of_tests_named(std::env::args().skip(1).filter(|argument| !argument.starts_with('-')));
+    let mut report =
+        Report::of_tests_named(std::env::args().skip(1).filter(|argument| !argument.starts_with('-')));
     match run(&mut report) {
         Ok(()) => report.finish(),
         Err(error) => {
