@@ -8,35 +8,32 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use ci::bundle::VirtualMachine;
-use ci::cargo;
 use ci::image::Bundle;
-use ci::image::Image;
-use ci::lab::Machine;
 use ci::lab::Processor;
 use ci::lab::Session;
-use ci::workshop::Workshop;
 
+use crate::Lab;
 use crate::report::Report;
 use crate::test;
 
-/// On this machine's clock, for firmware, GRUB and Satori.
+/// Until the line, on this machine's clock.
 const TIME_TO_TELL: Duration = Duration::from_secs(60);
-/// For the rest, once it was told.
+/// For what comes after it.
 const TIME_TO_END: Duration = Duration::from_secs(20);
 
 /// Runs the tests with bad input.
 ///
 /// # Errors
 /// On an interrupt.
-pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
-    let without = |processor| boot(workshop, Bundle::Missing, processor);
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
+    let without = |processor| lab.boot(Bundle::Missing, processor);
     test(report, "bad_input::a_cpu_without_vmx_gets_one_line", || {
         halts_after(without(Processor::WithoutVmx)?, "no VMX")
     })?;
     test(report, "bad_input::a_cpu_without_ept_gets_one_line", || {
         halts_after(without(Processor::WithoutEpt)?, "EPT")
     })?;
-    let with = |bundle| boot(workshop, bundle, Processor::Haswell);
+    let with = |bundle| lab.boot(bundle, Processor::Haswell);
     test(report, "bad_input::no_bundle_gets_one_line", || ends_after(with(Bundle::Missing)?, "no bundle"))?;
     test(report, "bad_input::a_bundle_that_is_no_archive_gets_one_line", || {
         let mut noise: u32 = 1;
@@ -61,17 +58,6 @@ pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
         };
         ends_after(with(Bundle::Of(vec![machine]))?, "vm linux: not started: linux.kernel: ")
     })
-}
-
-fn boot(workshop: &Workshop, bundle: Bundle, processor: Processor) -> Result<Session> {
-    let folder = tempfile::tempdir()?;
-    let iso = folder.path().join("bad.iso");
-    let satori = cargo::build_satori(workshop)?;
-    Image { satori, command_line: "when-done=power-off".into(), bundle }.write(workshop, &iso)?;
-    let mut session = Machine { iso, processor, cpus: 1, memory_mib: 256 }.boot(workshop)?;
-    // The emulator has opened the CD once Satori speaks; then its file may go.
-    session.expect("Satori", TIME_TO_TELL)?;
-    Ok(session)
 }
 
 /// Satori says `line` as an error, and ends as it does after its last VM.

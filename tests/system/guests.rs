@@ -10,18 +10,14 @@ use anyhow::Result;
 use anyhow::bail;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
-use ci::image::Bundle;
-use ci::image::Image;
 use ci::interrupt::Interrupted;
-use ci::lab::Machine;
-use ci::lab::Processor;
 use ci::lab::Session;
-use ci::workshop::Workshop;
 use tests::catalogue;
 use tests::catalogue::End;
 use tests::catalogue::PROGRAMS;
 use tests::catalogue::Program;
 
+use crate::Lab;
 use crate::report::Report;
 
 /// How long, on this machine's clock, nothing may be printed. A VM's own limit is in emulated time, and shorter.
@@ -37,15 +33,15 @@ const MOST: [(&str, u64); 2] = [("cpuid", 300), ("uart_status", 500)];
 ///
 /// # Errors
 /// When they cannot be built or started, or on an interrupt.
-pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let wanted: Vec<&Program> = PROGRAMS.iter().filter(|program| report.wants(&test_name(program))).collect();
     if wanted.is_empty() {
         return Ok(());
     }
-    let files = cargo::build_guests(workshop)?;
+    let files = cargo::build_guests(&lab.workshop)?;
     let files: BTreeMap<String, PathBuf> = files.into_iter().map(|guest| (guest.name, guest.file)).collect();
     let machines = wanted.iter().map(|program| declare(program, &files)).collect::<Result<_>>()?;
-    let mut session = boot(workshop, machines)?;
+    let mut session = lab.boot_machines(machines)?;
     let mut left = wanted;
     let ended = follow(&mut session, &mut left, report);
     // Those that never ran fail, each by itself; the first of them says why.
@@ -61,20 +57,6 @@ pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
         report.failed(&test_name(program), std::mem::replace(&mut reason, "did not come to run".into()));
     }
     Ok(())
-}
-
-fn boot(workshop: &Workshop, machines: Vec<VirtualMachine>) -> Result<Session> {
-    let folder = tempfile::tempdir()?;
-    let iso = folder.path().join("guests.iso");
-    let satori = cargo::build_satori(workshop)?;
-    let image = Image { satori, command_line: "when-done=power-off".into(), bundle: Bundle::Of(machines) };
-    image.write(workshop, &iso)?;
-    let mut session =
-        Machine { iso, processor: Processor::default(), cpus: 1, memory_mib: image.machine_memory_mib()? }
-            .boot(workshop)?;
-    // The emulator has opened the CD once it prints; then its file may go.
-    session.expect("Satori", LONGEST_SILENCE)?;
-    Ok(session)
 }
 
 fn declare(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<VirtualMachine> {

@@ -8,19 +8,13 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::ensure;
 use ci::bundle::VirtualMachine;
-use ci::cargo;
-use ci::image::Bundle;
-use ci::image::Image;
-use ci::lab::Machine;
-use ci::lab::Processor;
 use ci::lab::Session;
 use ci::run;
 use ci::setup::debian;
 use ci::setup::initramfs;
 use ci::setup::initramfs::PROMPT;
-use ci::workshop::Workshop;
-use tempfile::TempDir;
 
+use crate::Lab;
 use crate::report::Report;
 use crate::test;
 
@@ -35,9 +29,9 @@ const CTRL_C: &str = "\x03";
 ///
 /// # Errors
 /// On an interrupt.
-pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     test(report, "linux::vmlinux_by_pvh_has_a_shell_that_answers", || {
-        let mut linux = Linux::boot(workshop, debian::linux(workshop)?.vmlinux)?;
+        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.vmlinux)?;
         let answer = linux.answer("uname -a; cat /proc/cpuinfo")?;
         ensure!(answer.contains("\nLinux ") && answer.contains("x86_64 GNU/Linux"), "uname -a says {answer}");
         ensure!(
@@ -48,7 +42,7 @@ pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
         linux.powers_off()
     })?;
     test(report, "linux::bzimage_by_the_64_bit_protocol_has_a_shell_that_answers", || {
-        let mut linux = Linux::boot(workshop, debian::linux(workshop)?.bzimage)?;
+        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.bzimage)?;
         let answer = linux.answer("echo $((6 * 7))")?;
         ensure!(answer.contains("\n42\r\n"), "the shell says {answer}");
         linux.powers_off()
@@ -58,14 +52,13 @@ pub fn run(workshop: &Workshop, report: &mut Report) -> Result<()> {
 /// A Linux at its prompt.
 struct Linux {
     session: Session,
-    _files: TempDir,
 }
 
 impl Linux {
-    fn boot(workshop: &Workshop, kernel: PathBuf) -> Result<Self> {
+    fn boot(lab: &Lab, kernel: PathBuf) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let initrd = files.path().join("initrd");
-        fs::write(&initrd, initramfs::build(workshop)?)?;
+        fs::write(&initrd, initramfs::build(&lab.workshop)?)?;
         let linux = VirtualMachine {
             name: "linux".into(),
             memory_mib: 256,
@@ -75,20 +68,9 @@ impl Linux {
             command_line: Some(run::KERNEL_COMMAND_LINE.into()),
             time_limit_s: None,
         };
-        let satori = cargo::build_satori(workshop)?;
-        let image =
-            Image { satori, command_line: "when-done=power-off".into(), bundle: Bundle::Of(vec![linux]) };
-        let iso = files.path().join("linux.iso");
-        image.write(workshop, &iso)?;
-        let mut session = Machine {
-            iso,
-            processor: Processor::default(),
-            cpus: 1,
-            memory_mib: image.machine_memory_mib()?,
-        }
-        .boot(workshop)?;
+        let mut session = lab.boot_machines(vec![linux])?;
         session.expect(PROMPT, TIME_TO_BOOT)?;
-        Ok(Self { session, _files: files })
+        Ok(Self { session })
     }
 
     /// Types `command`, and gives what is printed until the next prompt.

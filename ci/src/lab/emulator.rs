@@ -56,7 +56,7 @@ pub enum Processor {
     Haswell,
     /// Haswell, but without VMX.
     WithoutVmx,
-    /// An old one, with VMX but without EPT.
+    /// An old one, with VMX but without EPT; given the x2APIC of later ones.
     WithoutEpt,
 }
 
@@ -66,7 +66,7 @@ impl Processor {
         match self {
             Self::Haswell => "corei7_haswell_4770",
             Self::WithoutVmx => "corei7_haswell_4770, exclude_features=vmx",
-            Self::WithoutEpt => "core2_penryn_t9600",
+            Self::WithoutEpt => "core2_penryn_t9600, add_features=x2apic",
         }
     }
 }
