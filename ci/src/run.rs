@@ -32,6 +32,7 @@ use crate::terminal;
 use crate::terminal::Keys;
 use crate::terminal::RawMode;
 use crate::terminal::Request;
+use crate::terminal::Unasked;
 use crate::workshop::Workshop;
 
 /// Exit status when the time was up, as timeout(1) has it.
@@ -205,6 +206,7 @@ fn converse(
     } else if !headless {
         waiting = Some(Watch { text: ready.as_bytes(), seen: Vec::new() });
     }
+    let mut unasked = (!interactive).then(Unasked::default);
     let mut stdout = std::io::stdout().lock();
     loop {
         workshop.interrupt.check()?;
@@ -213,7 +215,8 @@ fn converse(
         }
         match session.receive(Duration::from_millis(50))? {
             Received::Bytes(bytes) => {
-                show(&mut stdout, &bytes)?;
+                let shown = unasked.as_mut().map(|unasked| unasked.shown(&bytes));
+                show(&mut stdout, shown.as_ref().unwrap_or(&bytes))?;
                 if waiting.as_mut().is_some_and(|watch| watch.sees(&bytes)) {
                     waiting = None;
                     feed_standard_input(session.keyboard()?);
