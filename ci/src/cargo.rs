@@ -26,6 +26,8 @@ pub struct Executable {
     pub name: String,
     /// The program.
     pub file: PathBuf,
+    /// Whether it runs tests. Building a test of a crate builds the crate's binaries, too.
+    pub is_test: bool,
 }
 
 /// The part that concerns us of a line that cargo prints with `--message-format=json`.
@@ -33,12 +35,18 @@ pub struct Executable {
 struct Message {
     manifest_path: Option<PathBuf>,
     target: Option<Target>,
+    profile: Option<Profile>,
     executable: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
 struct Target {
     name: String,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
 }
 
 /// Builds the hypervisor's image and says where it is.
@@ -97,7 +105,8 @@ fn executable(line: &str) -> Result<Option<Executable>> {
         return Ok(None);
     };
     let crate_folder = manifest.parent().map(PathBuf::from).unwrap_or_default();
-    Ok(Some(Executable { crate_folder, name: target.name, file }))
+    let is_test = message.profile.is_some_and(|profile| profile.test);
+    Ok(Some(Executable { crate_folder, name: target.name, file, is_test }))
 }
 
 #[cfg(test)]
@@ -107,11 +116,12 @@ mod tests {
     #[test]
     fn only_programs_are_taken_from_what_cargo_says() {
         let program = r#"{"reason":"compiler-artifact","manifest_path":"/w/boot/Cargo.toml",
-            "target":{"kind":["bin"],"name":"satori"},"executable":"/w/target/satori"}"#;
+            "target":{"kind":["bin"],"name":"satori"},"profile":{"test":false},"executable":"/w/target/satori"}"#;
         let expected = Executable {
             crate_folder: "/w/boot".into(),
             name: "satori".into(),
             file: "/w/target/satori".into(),
+            is_test: false,
         };
         assert_eq!(executable(program).unwrap(), Some(expected));
         let library = r#"{"reason":"compiler-artifact","manifest_path":"/w/log/Cargo.toml",

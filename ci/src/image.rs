@@ -21,7 +21,10 @@ use crate::workshop::Workshop;
 
 /// What GRUB needs to start an image by multiboot2, and to tell on the serial port why it could not. "dumb" keeps it
 /// from clearing the terminal of whoever reads that.
-const MODULES: &str = "multiboot2 serial terminfo terminal echo test halt";
+const MODULES: &str = "multiboot2 serial terminfo terminal echo test true halt";
+
+/// Memory for Satori and for firmware, in MiB. Satori takes eight at most; the rest is for what comes and goes.
+const OWN_MEMORY_MIB: u32 = 64;
 
 /// What goes on a CD.
 #[derive(Clone, Debug)]
@@ -30,8 +33,19 @@ pub struct Image {
     pub satori: PathBuf,
     /// Its command line.
     pub command_line: String,
-    /// The VMs of its bundle.
-    pub machines: Vec<VirtualMachine>,
+    /// What it is to run.
+    pub bundle: Bundle,
+}
+
+/// What GRUB hands to Satori as its module.
+#[derive(Clone, Debug)]
+pub enum Bundle {
+    /// An archive that declares these VMs.
+    Of(Vec<VirtualMachine>),
+    /// These bytes, whatever they are.
+    Raw(Vec<u8>),
+    /// No module at all.
+    Missing,
 }
 
 impl Image {
@@ -44,11 +58,34 @@ impl Image {
         let tree = tempfile::tempdir().context("no place for temporary files")?;
         let boot = tree.path().join("boot");
         fs::create_dir_all(boot.join("grub"))?;
-        fs::write(boot.join("grub/grub.cfg"), grub_configuration(&self.command_line)?)?;
+        let module = boot.join("bundle.tar");
+        let has_module = !matches!(self.bundle, Bundle::Missing);
+        match &self.bundle {
+            Bundle::Of(machines) => bundle::write(machines, BufWriter::new(File::create(module)?))?,
+            Bundle::Raw(bytes) => fs::write(module, bytes)?,
+            Bundle::Missing => {}
+        }
+        fs::write(boot.join("grub/grub.cfg"), grub_configuration(&self.command_line, has_module)?)?;
         fs::copy(&self.satori, boot.join("satori"))
             .with_context(|| format!("cannot copy {}", self.satori.display()))?;
-        bundle::write(&self.machines, BufWriter::new(File::create(boot.join("bundle.tar"))?))?;
         make_iso(tree.path(), iso)
+    }
+
+    /// Memory that a machine needs to run it, in MiB: for Satori, for the bundle, which GRUB leaves in memory, and for
+    /// the largest guest, as they run one after the other.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn machine_memory_mib(&self) -> Result<u32> {
+        let Bundle::Of(machines) = &self.bundle else { return Ok(OWN_MEMORY_MIB) };
+        let largest = machines.iter().map(|machine| machine.memory_mib).max().unwrap_or_default();
+        let files =
+            machines.iter().flat_map(|machine| [Some(&machine.kernel), machine.initrd.as_ref()]).flatten();
+        let mut bytes = 0;
+        for file in files {
+            bytes += file.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
+        }
+        Ok(largest + u32::try_from(bytes >> 20)? + OWN_MEMORY_MIB)
     }
 }
 
@@ -64,18 +101,19 @@ fn make_iso(tree: &Path, iso: &Path) -> Result<()> {
     Ok(())
 }
 
-fn grub_configuration(command_line: &str) -> Result<String> {
+fn grub_configuration(command_line: &str, has_module: bool) -> Result<String> {
     ensure!(
         !command_line.contains(['\'', '\n']),
         "Satori's command line cannot contain quotes: {command_line}"
     );
     let words: Vec<String> = command_line.split_whitespace().map(|word| format!("'{word}'")).collect();
+    let module = if has_module { "module2 /boot/bundle.tar bundle" } else { "true" };
     Ok(format!(
         "serial --unit=0 --speed=115200
 terminfo serial dumb
 terminal_output console serial
 if multiboot2 /boot/satori {}; then
-  if module2 /boot/bundle.tar bundle; then boot; fi
+  if {module}; then boot; fi
 fi
 echo 'GRUB could not start Satori.'
 halt
@@ -90,8 +128,8 @@ mod tests {
 
     #[test]
     fn each_word_of_the_command_line_reaches_satori_as_it_is() {
-        let configuration = grub_configuration("log=debug  a=$b;c").unwrap();
+        let configuration = grub_configuration("log=debug  a=$b;c", true).unwrap();
         assert!(configuration.contains("multiboot2 /boot/satori 'log=debug' 'a=$b;c';"));
-        grub_configuration("it's").unwrap_err();
+        grub_configuration("it's", true).unwrap_err();
     }
 }

@@ -20,8 +20,10 @@ use tempfile::TempDir;
 
 use crate::bundle::VirtualMachine;
 use crate::cargo;
+use crate::image::Bundle;
 use crate::image::Image;
 use crate::lab::Machine;
+use crate::lab::Processor;
 use crate::lab::Received;
 use crate::lab::Session;
 use crate::setup::debian;
@@ -30,6 +32,7 @@ use crate::terminal;
 use crate::terminal::Keys;
 use crate::terminal::RawMode;
 use crate::terminal::Request;
+use crate::terminal::Unasked;
 use crate::workshop::Workshop;
 
 /// Exit status when the time was up, as timeout(1) has it.
@@ -38,13 +41,11 @@ pub const TIMED_OUT: u8 = 124;
 /// The guest's name.
 const NAME: &str = "linux";
 
-/// Memory of the machine beyond the guest's and the bundle's, in MiB: Satori's own, with room for logs and tables.
-const MACHINE_OVERHEAD_MIB: u32 = 128;
-
 /// Once the machine has powered off, the emulator has nothing left to do but to end.
 const TIME_TO_END: Duration = Duration::from_secs(30);
 
-const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
+/// What Linux is told unless somebody tells it otherwise: where its console is, and to end, not to wait, when it panics.
+pub const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
 
 /// Which machine runs Satori.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -77,7 +78,7 @@ pub struct Options {
 #[derive(Clone, Debug, clap::Args)]
 pub struct GuestOptions {
     /// Memory of the guest.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(4..=65536))]
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=65536))]
     pub memory: u32,
     /// The guest's kernel, an ELF file with a PVH note or a bzImage [default: Debian's vmlinux].
     #[arg(long, value_name = "FILE")]
@@ -112,7 +113,12 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
     let iso = folder.path().join("satori.iso");
     let image = image(workshop, &options.guest, &folder)?;
     image.write(workshop, &iso)?;
-    let machine = Machine { iso, cpus: options.cpus, memory_mib: machine_memory_mib(&image)? };
+    let machine = Machine {
+        iso,
+        processor: Processor::default(),
+        cpus: options.cpus,
+        memory_mib: image.machine_memory_mib()?,
+    };
     let mut session = machine.boot(workshop)?;
     let ready = ready_when(&options.guest);
     let ending = converse(workshop, &mut session, options.headless, &ready, deadline).and_then(|ending| {
@@ -146,7 +152,7 @@ pub fn image(workshop: &Workshop, options: &GuestOptions, folder: &TempDir) -> R
     Ok(Image {
         satori: cargo::build_satori(workshop)?,
         command_line: format!("when-done=power-off {}", options.satori),
-        machines: vec![guest(workshop, options, folder.path())?],
+        bundle: Bundle::Of(vec![guest(workshop, options, folder.path())?]),
     })
 }
 
@@ -181,21 +187,6 @@ fn ready_when(options: &GuestOptions) -> String {
     if our_shell { initramfs::PROMPT.into() } else { format!("vm {NAME}: started") }
 }
 
-/// Enough memory for the guests of `image`, for the bundle, which GRUB leaves in memory, and for Satori.
-///
-/// # Errors
-/// When a file cannot be read.
-pub fn machine_memory_mib(image: &Image) -> Result<u32> {
-    let largest = image.machines.iter().map(|machine| machine.memory_mib).max().unwrap_or_default();
-    let mut bundle_bytes = 0;
-    for file in
-        image.machines.iter().flat_map(|machine| [Some(&machine.kernel), machine.initrd.as_ref()]).flatten()
-    {
-        bundle_bytes += file.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
-    }
-    Ok(largest + u32::try_from(bundle_bytes >> 20)? + MACHINE_OVERHEAD_MIB)
-}
-
 /// Carries bytes both ways until the machine or the operator ends it.
 fn converse(
     workshop: &Workshop,
@@ -215,6 +206,7 @@ fn converse(
     } else if !headless {
         waiting = Some(Watch { text: ready.as_bytes(), seen: Vec::new() });
     }
+    let mut unasked = (!interactive).then(Unasked::default);
     let mut stdout = std::io::stdout().lock();
     loop {
         workshop.interrupt.check()?;
@@ -223,7 +215,8 @@ fn converse(
         }
         match session.receive(Duration::from_millis(50))? {
             Received::Bytes(bytes) => {
-                show(&mut stdout, &bytes)?;
+                let shown = unasked.as_mut().map(|unasked| unasked.shown(&bytes));
+                show(&mut stdout, shown.as_ref().unwrap_or(&bytes))?;
                 if waiting.as_mut().is_some_and(|watch| watch.sees(&bytes)) {
                     waiting = None;
                     feed_standard_input(session.keyboard()?);

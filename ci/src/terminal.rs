@@ -87,9 +87,43 @@ impl Keys {
     }
 }
 
+/// Where the guest's shell asks a terminal for its cursor. A terminal that nobody types on must not be asked: its answer
+/// would reach whatever reads from it next.
+const CURSOR_QUERY: &[u8] = b"\x1b[6n";
+
+/// Takes questions to the terminal out of a stream that comes in pieces.
+#[derive(Debug, Default)]
+pub struct Unasked {
+    held_back: Vec<u8>,
+}
+
+impl Unasked {
+    /// Takes the next piece, and gives what is to be shown now.
+    pub fn shown(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut shown = Vec::with_capacity(piece.len());
+        for byte in piece {
+            self.held_back.push(*byte);
+            if self.held_back == CURSOR_QUERY {
+                self.held_back.clear();
+            } else if !CURSOR_QUERY.starts_with(&self.held_back) {
+                shown.append(&mut self.held_back);
+            }
+        }
+        shown
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn questions_to_the_terminal_are_taken_out_across_pieces() {
+        let mut unasked = Unasked::default();
+        assert_eq!(unasked.shown(b"# \x1b[6nls\x1b"), b"# ls");
+        assert_eq!(unasked.shown(b"[6"), b"");
+        assert_eq!(unasked.shown(b"n\x1b[31mred\x1b\n"), b"\x1b[31mred\x1b\n");
+    }
 
     #[test]
     fn everything_but_ctrl_a_goes_to_the_guest() {

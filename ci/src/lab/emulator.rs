@@ -39,10 +39,36 @@ const TIME_TO_CONNECT: Duration = Duration::from_secs(30);
 pub struct Machine {
     /// The CD that it boots from.
     pub iso: PathBuf,
+    /// Its CPU's model.
+    pub processor: Processor,
     /// How many CPUs it has.
     pub cpus: u32,
     /// Its memory, in MiB.
     pub memory_mib: u32,
+}
+
+/// A model of CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Processor {
+    /// With EPT, VPID, unrestricted guest, VMCS shadowing and the preemption timer. Its TSC ticks as it says; those of
+    /// later models do not.
+    #[default]
+    Haswell,
+    /// Haswell, but without VMX.
+    WithoutVmx,
+    /// An old one, with VMX but without EPT; given the x2APIC of later ones.
+    WithoutEpt,
+}
+
+impl Processor {
+    /// For the emulator's configuration.
+    fn model(self) -> &'static str {
+        match self {
+            Self::Haswell => "corei7_haswell_4770",
+            Self::WithoutVmx => "corei7_haswell_4770, exclude_features=vmx",
+            Self::WithoutEpt => "core2_penryn_t9600, add_features=x2apic",
+        }
+    }
 }
 
 impl Machine {
@@ -75,14 +101,13 @@ impl Machine {
         Session::new(serial, emulator, folder, workshop.interrupt.clone())
     }
 
-    /// The CPU model has EPT, VPID, unrestricted guest, VMCS shadowing and the preemption timer, and its TSC ticks at
-    /// `ips`, as Linux expects; later models tell another frequency than they tick at. Time follows the count of
-    /// instructions from a fixed start, so that a run repeats exactly.
+    /// The TSC ticks once per instruction, at `ips`. Time follows it from a fixed start, so that a run repeats exactly.
     fn configuration(&self, serial_port: u16) -> String {
         let Self { cpus, memory_mib, .. } = self;
+        let model = self.processor.model();
         let resident_mib = memory_mib.min(&LARGEST_RESIDENT_MIB);
         format!(
-            "cpu: model=corei7_haswell_4770, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=1
+            "cpu: model={model}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=1
 memory: guest={memory_mib}, host={resident_mib}
 romimage: file={BIOS}
 vgaromimage: file={VGA_BIOS}

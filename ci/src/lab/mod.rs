@@ -5,5 +5,6 @@ mod emulator;
 mod session;
 
 pub use emulator::Machine;
+pub use emulator::Processor;
 pub use session::Received;
 pub use session::Session;

@@ -8,6 +8,7 @@ mod report;
 use anyhow::Result;
 
 use crate::cargo;
+use crate::cargo::Executable;
 use crate::setup;
 use crate::setup::rust_targets;
 use crate::workshop::Workshop;
@@ -55,14 +56,13 @@ pub fn test(workshop: &Workshop, options: &Options) -> Result<bool> {
 }
 
 /// All crates but those whose programs run on the bare machine only.
-const HOST_CRATES: [&str; 6] = ["--workspace", "--exclude", "boot", "--exclude", "tests", "--quiet"];
+const HOST_CRATES: [&str; 5] = ["--workspace", "--exclude", "boot", "--exclude", "tests"];
 
 fn host_programs(workshop: &Workshop) -> Result<Vec<Program>> {
-    let tests = cargo::executables(workshop, &[&["test", "--no-run"], HOST_CRATES.as_slice()].concat())?;
-    // The catalogue of guest programs is checked on the host, too.
-    let guest_library = ["test", "--no-run", "--quiet", "--package", "tests", "--lib"];
-    let tests = tests.into_iter().chain(cargo::executables(workshop, &guest_library)?);
-    let mut programs: Vec<Program> = tests.map(|test| Program::of("host", test)).collect();
+    let mut tests = build(workshop, &HOST_CRATES)?;
+    // The catalogue of guest programs is checked on the host, too, and so is how we are entered.
+    tests.extend(build(workshop, &["--package", "tests", "--package", "boot", "--lib"])?);
+    let mut programs: Vec<Program> = tests.into_iter().map(|test| Program::of("host", test)).collect();
     programs.push(Program::documentation(workshop, &HOST_CRATES));
     Ok(programs)
 }
@@ -71,9 +71,11 @@ fn bare_programs(workshop: &Workshop) -> Result<Vec<Program>> {
     // Built by the program, too, but there nobody would see how it goes.
     cargo::build_satori(workshop)?;
     cargo::build_guests(workshop)?;
-    let tests = cargo::executables(
-        workshop,
-        &["test", "--no-run", "--quiet", "--package", "tests", "--test", "system"],
-    )?;
+    let tests = build(workshop, &["--package", "tests", "--test", "system"])?;
     Ok(tests.into_iter().map(|test| Program::of("bare", test)).collect())
+}
+
+fn build(workshop: &Workshop, selection: &[&str]) -> Result<Vec<Executable>> {
+    let built = cargo::executables(workshop, &[&["test", "--no-run"], selection].concat())?;
+    Ok(built.into_iter().filter(|program| program.is_test).collect())
 }

@@ -49,6 +49,8 @@ impl Program {
         let label = if leg == "host" { format!("{leg} {crate_name}") } else { leg.to_owned() };
         let mut command = Command::new(test.file);
         command.current_dir(test.crate_folder).arg("--test-threads=1");
+        // The system tests run cargo themselves, and by then there is nothing left to build.
+        command.env("CARGO_TERM_QUIET", "true");
         Self { label, command }
     }
 
@@ -56,8 +58,8 @@ impl Program {
     pub fn documentation(workshop: &Workshop, packages: &[&str]) -> Self {
         let mut command = cargo::command();
         command.current_dir(workshop.root()).args(["test", "--doc"]).args(packages);
-        // Quiet for cargo is terse for its tests.
-        command.args(["--", "--format=pretty", "--test-threads=1"]);
+        // Quiet for cargo is terse for its tests, unless they are told otherwise.
+        command.args(["--quiet", "--", "--format=pretty", "--test-threads=1"]);
         Self { label: "host documentation".into(), command }
     }
 }

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest programs: each in a VM of its own, all in one boot, judged by what they print and how their VMs end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use ci::bundle::VirtualMachine;
+use ci::cargo;
+use ci::interrupt::Interrupted;
+use ci::lab::Session;
+use tests::catalogue;
+use tests::catalogue::End;
+use tests::catalogue::PROGRAMS;
+use tests::catalogue::Program;
+
+use crate::Lab;
+use crate::report::Report;
+
+/// How long, on this machine's clock, nothing may be printed. A VM's own limit is in emulated time, and shorter.
+const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+
+/// How long the machine may take to power off after its last VM.
+const TIME_TO_POWER_OFF: Duration = Duration::from_secs(30);
+
+/// The most that these lines of `bench` may say, in instructions.
+const MOST: [(&str, u64); 2] = [("cpuid", 300), ("uart_status", 500)];
+
+/// Runs all programs that `report` wants.
+///
+/// # Errors
+/// When they cannot be built or started, or on an interrupt.
+pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
+    let wanted: Vec<&Program> = PROGRAMS.iter().filter(|program| report.wants(&test_name(program))).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let files = cargo::build_guests(&lab.workshop)?;
+    let files: BTreeMap<String, PathBuf> = files.into_iter().map(|guest| (guest.name, guest.file)).collect();
+    let machines = wanted.iter().map(|program| declare(program, &files)).collect::<Result<_>>()?;
+    let mut session = lab.boot_machines(machines)?;
+    let mut left = wanted;
+    let ended = follow(&mut session, &mut left, report);
+    // Those that never ran fail, each by itself; the first of them says why.
+    let mut reason = match ended {
+        Ok(()) => "its VM never ended".to_owned(),
+        Err(error) if error.is::<Interrupted>() => return Err(error),
+        Err(error) => format!("{error:#}"),
+    };
+    if let Some(explanation) = session.explanation() {
+        reason = format!("{reason}\n{explanation}");
+    }
+    for program in left {
+        report.failed(&test_name(program), std::mem::replace(&mut reason, "did not come to run".into()));
+    }
+    Ok(())
+}
+
+fn declare(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<VirtualMachine> {
+    let kernel = files.get(program.name).with_context(|| format!("cargo built no {}", program.name))?;
+    Ok(VirtualMachine {
+        name: vm_name(program),
+        memory_mib: program.memory_mib,
+        vcpus: 1,
+        kernel: kernel.clone(),
+        initrd: None,
+        command_line: None,
+        time_limit_s: Some(program.time_limit_s),
+    })
+}
+
+fn vm_name(program: &Program) -> String {
+    program.name.replace('_', "-")
+}
+
+fn test_name(program: &Program) -> String {
+    format!("guest::{}", program.name)
+}
+
+/// Reads what the machine prints to its end, judging each program as its VM ends and taking it out of `left`.
+fn follow(session: &mut Session, left: &mut Vec<&Program>, report: &mut Report) -> Result<()> {
+    let mut output = Vec::new();
+    while let Some(line) = session.line(LONGEST_SILENCE)? {
+        match life(&line) {
+            Some((_, Life::Started)) => output.clear(),
+            Some((vm, Life::Ended(reason))) => {
+                if let Some(at) = left.iter().position(|program| vm_name(program) == vm) {
+                    settle(left.remove(at), &output, reason, report);
+                }
+            }
+            None if line.contains("PANIC in Satori") => bail!("{}", last_words(session, line)),
+            None => output.push(line),
+        }
+    }
+    session.wait_for_power_off(TIME_TO_POWER_OFF)
+}
+
+/// Satori halts after a panic, so nothing says that its report is complete but silence.
+fn last_words(session: &mut Session, mut report: String) -> String {
+    while let Ok(Some(line)) = session.line(Duration::from_secs(1)) {
+        report = format!("{report}\n{line}");
+    }
+    report
+}
+
+/// What one of Satori's lines tells of a VM's life.
+enum Life<'a> {
+    Started,
+    Ended(&'a str),
+}
+
+/// Takes a line like `[    0.123456] INFO  vm NAME: ended: REASON` apart; a guest may have left its last line open.
+fn life(line: &str) -> Option<(&str, Life<'_>)> {
+    let (_, told) = line.split_once(" vm ")?;
+    let (name, told) = told.split_once(": ")?;
+    if told.starts_with("started") {
+        return Some((name, Life::Started));
+    }
+    let reason = told.strip_prefix("ended: ").or_else(|| told.starts_with("not started").then_some(told))?;
+    Some((name, Life::Ended(reason)))
+}
+
+fn settle(program: &Program, output: &[String], reason: &str, report: &mut Report) {
+    let figures = output.iter().filter(|line| line.starts_with("bench: "));
+    figures.for_each(|figure| println!("{figure}"));
+    match judge(program, output, reason) {
+        Ok(()) => report.passed(&test_name(program)),
+        Err(why) => {
+            let printed = output.join("\n");
+            let why = format!("{}\n{why}\nits VM ended: {reason}\nit printed:\n{printed}", program.promises);
+            report.failed(&test_name(program), why);
+        }
+    }
+}
+
+/// Whether a program that printed `output`, and whose VM ended for `reason`, kept its promise.
+fn judge(program: &Program, output: &[String], reason: &str) -> Result<()> {
+    let kept = match program.end {
+        End::Pass => passed(output, reason),
+        End::PassWithOutput => passed(output, reason).and_then(|()| whole_output(output)),
+        End::UnbackedMemory { address } => {
+            ended_by(reason, &format!("{address:#x}, where neither memory nor"))
+        }
+        End::TripleFault => ended_by(reason, "triple fault at"),
+        End::TimeLimit => ended_by(reason, &format!("time limit of {} s", program.time_limit_s)),
+        End::HaltedForEver => ended_by(reason, "halted with interrupts off"),
+        End::Reset => ended_by(reason, "reset"),
+    };
+    kept?;
+    if program.name == "bench" {
+        MOST.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
+    } else {
+        Ok(())
+    }
+}
+
+fn passed(output: &[String], reason: &str) -> Result<()> {
+    match output.iter().rev().find_map(|line| line.strip_prefix("verdict: ")) {
+        Some("pass") => ended_by(reason, "powered off"),
+        Some(verdict) => bail!("{verdict}"),
+        None => bail!("it ended without a verdict"),
+    }
+}
+
+fn ended_by(reason: &str, expected: &str) -> Result<()> {
+    if reason.contains(expected) { Ok(()) } else { bail!("expected its VM to end by: {expected}") }
+}
+
+fn whole_output(output: &[String]) -> Result<()> {
+    let between: Vec<&str> = output
+        .iter()
+        .map(String::as_str)
+        .skip_while(|line| *line != "output: begin")
+        .skip(1)
+        .take_while(|line| *line != "output: end")
+        .collect();
+    let seen: Vec<u8> = between.iter().flat_map(|line| line.bytes().chain([b'\n'])).collect();
+    let expected: Vec<u8> = catalogue::console_output().collect();
+    match seen.iter().zip(&expected).position(|(seen, expected)| seen != expected) {
+        None if seen.len() == expected.len() => Ok(()),
+        at => bail!(
+            "{} of {} bytes arrived, the first {} of them right",
+            seen.len(),
+            expected.len(),
+            at.unwrap_or_else(|| seen.len().min(expected.len()))
+        ),
+    }
+}
+
+fn costs_at_most(output: &[String], name: &str, most: u64) -> Result<()> {
+    let prefix = format!("bench: {name} ");
+    let figure = output.iter().find_map(|line| line.strip_prefix(&prefix));
+    let figure: u64 = figure.with_context(|| format!("no line {prefix}"))?.parse()?;
+    if figure <= most { Ok(()) } else { bail!("{name} costs {figure} instructions, and may cost {most}") }
+}

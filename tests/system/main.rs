@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The system tests: Satori in the emulator, with guest programs and with Linux.
+//!
+//! They print what Rust's own harness prints with one thread, so that `cargo x test` reads both alike. Arguments select
+//! tests by parts of their names; options are those of the other harness and mean nothing here.
+
+mod bad_input;
+mod guests;
+mod linux;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use ci::bundle::VirtualMachine;
+use ci::cargo;
+use ci::image::Bundle;
+use ci::image::Image;
+use ci::interrupt::Interrupted;
+use ci::lab::Machine;
+use ci::lab::Processor;
+use ci::lab::Session;
+use ci::setup;
+use ci::workshop::Workshop;
+
+use report::Report;
+
+fn main() -> ExitCode {
+    let mut report =
+        Report::of_tests_named(std::env::args().skip(1).filter(|argument| !argument.starts_with('-')));
+    match run(&mut report) {
+        Ok(()) => report.finish(),
+        Err(error) => {
+            eprintln!("the system tests broke off: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(report: &mut Report) -> Result<()> {
+    let workshop = Workshop::open()?;
+    setup::everything(&workshop)?;
+    let lab = Lab { satori: cargo::build_satori(&workshop)?, workshop };
+    report.begin();
+    guests::run(&lab, report)?;
+    linux::run(&lab, report)?;
+    bad_input::run(&lab, report)
+}
+
+/// For firmware, GRUB and Satori's first words, on this machine's clock.
+const TIME_TO_START: Duration = Duration::from_secs(120);
+
+/// What every test boots.
+struct Lab {
+    workshop: Workshop,
+    satori: PathBuf,
+}
+
+impl Lab {
+    /// Boots Satori with `bundle`, as far as its first words.
+    fn boot(&self, bundle: Bundle, processor: Processor) -> Result<Session> {
+        let folder = tempfile::tempdir()?;
+        let iso = folder.path().join("satori.iso");
+        let image = Image { satori: self.satori.clone(), command_line: "when-done=power-off".into(), bundle };
+        image.write(&self.workshop, &iso)?;
+        let machine = Machine { iso, processor, cpus: 1, memory_mib: image.machine_memory_mib()? };
+        let mut session = machine.boot(&self.workshop)?;
+        // The emulator has opened the CD once Satori speaks; then its file may go.
+        session.expect("INFO  Satori", TIME_TO_START)?;
+        Ok(session)
+    }
+
+    fn boot_machines(&self, machines: Vec<VirtualMachine>) -> Result<Session> {
+        self.boot(Bundle::Of(machines), Processor::default())
+    }
+}
+
+/// Runs the test `name`, if it was asked for. Only an interrupt ends more than this test.
+fn test(report: &mut Report, name: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
+    if !report.wants(name) {
+        return Ok(());
+    }
+    match run() {
+        Ok(()) => report.passed(name),
+        Err(error) if error.is::<Interrupted>() => return Err(error),
+        Err(error) => report.failed(name, format!("{error:#}")),
+    }
+    Ok(())
+}
