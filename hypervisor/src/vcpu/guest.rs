@@ -2,6 +2,8 @@
 //! A guest that is out: its vCPU between an exit and the next entry, as the handlers of exits work on it.
 
 use crate::console;
+use crate::irqchip::Destination;
+use crate::irqchip::Message;
 use crate::irqchip::local_apic::Effect;
 use crate::vcpu::emulate::RegisterFile;
 use crate::vcpu::end::End;
@@ -39,7 +41,7 @@ pub struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Goes on after the instruction that exited, as if it had been executed (SDM vol. 3, 27.7 and 34.2 for what blocks).
+    /// Goes on after the instruction that exited, as if it had been executed.
     #[inline]
     pub fn advance(&mut self) {
         self.advance_by(u64::from(self.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH)));
@@ -55,6 +57,13 @@ impl Guest<'_> {
             next &= 0xffff_ffff;
         }
         self.vmcs.write(field::GUEST_RIP, next);
+        self.stay();
+    }
+
+    /// One iteration of a repeated instruction is done, and there are more: debug exceptions and interrupts come between
+    /// them (SDM vol. 2B, REP), and nothing that the instruction before held back is held back longer.
+    #[inline]
+    pub fn stay(&mut self) {
         let blocking = self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
         if blocking & BLOCKED_FOR_ONE_INSTRUCTION != 0 {
             self.vmcs.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking & !BLOCKED_FOR_ONE_INSTRUCTION);
@@ -99,6 +108,8 @@ impl Guest<'_> {
                 self.state.timer_changed = true;
                 Ok(())
             }
+            // The one vCPU is the sender.
+            Effect::Send(Message { destination: Destination::EveryoneElse, .. }) => Ok(()),
             Effect::Send(message) => self.state.deliver(message),
             Effect::EndOfInterrupt { vector } => {
                 for message in self.machine.end_of_interrupt(vector) {

@@ -96,6 +96,8 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
     let completion = operation.complete(value, guest);
     if completion.finished {
         guest.advance_by(length as u64);
+    } else {
+        guest.stay();
     }
     match (completion.write, transfer.to) {
         (Some(value), Some(Place::Device)) => Ok(write_device(guest, device, size, value)?),

@@ -102,6 +102,8 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
     step(guest, index_register, size, mask);
     if !qualification.repeated() || decrement(guest, mask) == 0 {
         guest.advance();
+    } else {
+        guest.stay();
     }
     carry_out(guest, effect)
 }
