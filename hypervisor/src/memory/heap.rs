@@ -20,19 +20,23 @@ const STEP: u64 = 64 << 10;
 const SLACK: u64 = 16 << 10;
 
 #[global_allocator]
-static HEAP: TalcLock<spin::Mutex<()>, FrameSource> = TalcLock::new(FrameSource { held: 0 });
+static HEAP: TalcLock<spin::Mutex<()>, FrameSource> = TalcLock::new(FrameSource);
 
 /// Bytes that the heap has taken from physical memory.
 #[must_use]
 pub fn held_bytes() -> u64 {
-    HEAP.lock().source.held
+    HEAP.lock().counters().claimed_bytes as u64
+}
+
+/// How often something was allocated so far.
+#[must_use]
+pub fn allocations() -> u64 {
+    HEAP.lock().counters().total_allocation_count
 }
 
 /// Frames for the heap. They are not given back: the heap is small and its peak comes again.
 #[derive(Debug)]
-struct FrameSource {
-    held: u64,
-}
+struct FrameSource;
 
 // SAFETY: `acquire` uses only the frame allocator, which allocates nothing from the heap.
 unsafe impl Source for FrameSource {
@@ -42,7 +46,6 @@ unsafe impl Source for FrameSource {
         let (start, bytes) = (physical::pointer(frames.address()), frames.bytes());
         // SAFETY: these frames are ours, and forgotten here, so nobody else ever writes to them.
         unsafe { talc.claim(start, bytes as usize) }.ok_or(())?;
-        talc.source.held += bytes;
         mem::forget(frames);
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::cpu::hardware::tsc;
 use crate::cpu::local_apic::LocalApic;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
+use crate::memory::heap;
 use crate::memory::physical;
 use crate::vcpu::end::End;
 use crate::vcpu::exits;
@@ -89,7 +90,9 @@ impl Vcpu {
         let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(|error| not_ours(error));
         host_state::write(&mut vmcs, descriptors, &self.frame);
         let mut guest = Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
+        let allocations = heap::allocations();
         let Err(end) = run_loop(&mut guest, apic, limit);
+        assert_eq!(heap::allocations(), allocations, "a guest's exits allocate nothing");
         apic.set_timer(None);
         end
     }
