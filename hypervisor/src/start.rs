@@ -146,7 +146,12 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
     // Its tables are made once, here, so that no exit allocates.
     vcpu::emulate::prepare();
     report_footprint(image, memory_end);
-    let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), ept: cpu.processor.capabilities().ept, controls };
+    let offer = Offer {
+        cpuid: &__cpuid_count,
+        tsc_hz: clock.tsc_hz(),
+        ept: cpu.processor.capabilities().ept,
+        controls,
+    };
     match bundle(boot, direct_map) {
         Some(archive) => life::run_all(archive, &mut cpu, &offer),
         None => error!("no bundle: give the loader a tar with {} as a module", life::MANIFEST),
@@ -162,7 +167,8 @@ fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
     let descriptors = descriptors::load().map_err(|error| reason(&error))?;
     pic::silence(&NativePorts);
     let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
-    let routed = io_apic::route(platform, COM1_IRQ, vector::SERIAL, apic.id()).map_err(|error| reason(&error))?;
+    let routed =
+        io_apic::route(platform, COM1_IRQ, vector::SERIAL, apic.id()).map_err(|error| reason(&error))?;
     if !routed {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }

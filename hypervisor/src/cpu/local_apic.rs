@@ -107,9 +107,7 @@ impl LocalApic {
     fn arm(&self, deadline: Option<u64>) {
         match (self.timer, deadline) {
             // Zero would mean "never"; one is as long past.
-            (Timer::Deadline, deadline) => {
-                write(IA32_TSC_DEADLINE, deadline.map_or(0, |tsc| tsc.max(1)))
-            }
+            (Timer::Deadline, deadline) => write(IA32_TSC_DEADLINE, deadline.map_or(0, |tsc| tsc.max(1))),
             (Timer::OneShot { .. }, None) => write(INITIAL_COUNT, 0),
             (Timer::OneShot { ticks }, Some(deadline)) => {
                 let wait = u128::from(deadline.saturating_sub(tsc())) * u128::from(ticks) >> 32;

@@ -6,13 +6,13 @@ pub mod clock;
 #[cfg(target_os = "none")]
 pub mod descriptors;
 pub mod hardware;
-pub mod pic;
 #[cfg(target_os = "none")]
 pub mod interrupts;
 #[cfg(target_os = "none")]
 pub mod io_apic;
 #[cfg(target_os = "none")]
 pub mod local_apic;
+pub mod pic;
 #[cfg(target_os = "none")]
 pub mod power;
 

@@ -3,10 +3,10 @@
 
 pub mod ept;
 mod guest_physical;
+pub mod guest_walk;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod ram;
-pub mod guest_walk;
 
 pub use guest_physical::GuestMemory;
 pub use guest_physical::GuestPhysical;

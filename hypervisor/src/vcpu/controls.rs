@@ -12,7 +12,10 @@ use evmcs::controls::SecondaryControls;
 #[must_use]
 pub fn required() -> Controls {
     Controls {
-        pin_based: PinBasedControls::new().with_external_interrupt_exiting(true).with_nmi_exiting(true).with_virtual_nmis(true),
+        pin_based: PinBasedControls::new()
+            .with_external_interrupt_exiting(true)
+            .with_nmi_exiting(true)
+            .with_virtual_nmis(true),
         primary: PrimaryControls::new()
             .with_use_tsc_offsetting(true)
             .with_hlt_exiting(true)
@@ -30,7 +33,10 @@ pub fn required() -> Controls {
             .with_load_ia32_pat(true)
             .with_save_ia32_efer(true)
             .with_load_ia32_efer(true),
-        entry: EntryControls::new().with_load_debug_controls(true).with_load_ia32_pat(true).with_load_ia32_efer(true),
+        entry: EntryControls::new()
+            .with_load_debug_controls(true)
+            .with_load_ia32_pat(true)
+            .with_load_ia32_efer(true),
         ..Controls::default()
     }
 }
@@ -39,7 +45,10 @@ pub fn required() -> Controls {
 #[must_use]
 pub fn wanted() -> Controls {
     Controls {
-        secondary: SecondaryControls::new().with_enable_vpid(true).with_enable_rdtscp(true).with_enable_invpcid(true),
+        secondary: SecondaryControls::new()
+            .with_enable_vpid(true)
+            .with_enable_rdtscp(true)
+            .with_enable_invpcid(true),
         ..Controls::default()
     }
 }

@@ -81,7 +81,10 @@ impl fmt::Display for End {
                 write!(f, "{access} of {address}, where neither memory nor a device is, at {rip:#x}")
             }
             Self::Undecodable { address, rip } => {
-                write!(f, "the instruction at {rip:#x} touches a device at {address} in a way that is not supported")
+                write!(
+                    f,
+                    "the instruction at {rip:#x} touches a device at {address} in a way that is not supported"
+                )
             }
             Self::HaltedForEver { rip } => write!(f, "halted with interrupts off at {rip:#x}"),
             Self::TimeLimit { seconds, rip } => write!(f, "time limit of {seconds} s reached at {rip:#x}"),

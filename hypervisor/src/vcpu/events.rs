@@ -45,7 +45,9 @@ impl Guest<'_> {
     /// Whether something waits that ends HLT.
     #[must_use]
     pub fn has_wake_up(&self) -> bool {
-        self.state.nmi || self.state.exception.is_some() || self.state.apic.pending().is_some() && self.interruptible()
+        self.state.nmi
+            || self.state.exception.is_some()
+            || self.state.apic.pending().is_some() && self.interruptible()
     }
 
     fn inject_exception(&mut self, exception: Exception) {

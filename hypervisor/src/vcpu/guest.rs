@@ -103,13 +103,12 @@ impl Guest<'_> {
         // Any register of it may have changed what can be delivered.
         self.state.attention = true;
         match effect {
-            Effect::None => Ok(()),
             Effect::TimerChanged => {
                 self.state.timer_changed = true;
                 Ok(())
             }
-            // The one vCPU is the sender.
-            Effect::Send(Message { destination: Destination::EveryoneElse, .. }) => Ok(()),
+            // The one vCPU is the sender of what is for everyone else.
+            Effect::None | Effect::Send(Message { destination: Destination::EveryoneElse, .. }) => Ok(()),
             Effect::Send(message) => self.state.deliver(message),
             Effect::EndOfInterrupt { vector } => {
                 for message in self.machine.end_of_interrupt(vector) {

@@ -56,8 +56,12 @@ const CS: SegmentFields =
     (field::GUEST_CS_SELECTOR, field::GUEST_CS_BASE, field::GUEST_CS_LIMIT, field::GUEST_CS_ACCESS_RIGHTS);
 const TR: SegmentFields =
     (field::GUEST_TR_SELECTOR, field::GUEST_TR_BASE, field::GUEST_TR_LIMIT, field::GUEST_TR_ACCESS_RIGHTS);
-const LDTR: SegmentFields =
-    (field::GUEST_LDTR_SELECTOR, field::GUEST_LDTR_BASE, field::GUEST_LDTR_LIMIT, field::GUEST_LDTR_ACCESS_RIGHTS);
+const LDTR: SegmentFields = (
+    field::GUEST_LDTR_SELECTOR,
+    field::GUEST_LDTR_BASE,
+    field::GUEST_LDTR_LIMIT,
+    field::GUEST_LDTR_ACCESS_RIGHTS,
+);
 
 /// Writes all guest state, and gives the general registers that go with it.
 pub fn write(vmcs: &mut Active<'_>, entry: EntryState) -> Registers {
@@ -77,7 +81,11 @@ pub fn write(vmcs: &mut Active<'_>, entry: EntryState) -> Registers {
             write_mode(vmcs, PROTECTED | PAGING, cr3.0, PAE, LONG_MODE);
             write_segment(vmcs, CS, Segment { selector: BOOT_CS, limit: u32::MAX, rights: CODE_64 });
             for fields in DATA_SEGMENTS {
-                write_segment(vmcs, fields, Segment { selector: BOOT_DS, limit: u32::MAX, rights: FLAT_DATA });
+                write_segment(
+                    vmcs,
+                    fields,
+                    Segment { selector: BOOT_DS, limit: u32::MAX, rights: FLAT_DATA },
+                );
             }
             write_descriptor_table(vmcs, gdt_base.0, gdt_limit);
             vmcs.write(field::GUEST_RIP, rip);

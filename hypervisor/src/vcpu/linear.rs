@@ -23,12 +23,16 @@ pub fn fetch(guest: &Guest<'_>, buffer: &mut [u8; MAX_INSTRUCTION]) -> Result<us
 
 /// Reads memory.
 pub fn read(guest: &Guest<'_>, linear: u64, buffer: &mut [u8]) -> Result<(), Exception> {
-    paging(guest).read_linear(&guest.machine.ram, linear, access(guest, AccessKind::Read), buffer).map_err(exception)
+    paging(guest)
+        .read_linear(&guest.machine.ram, linear, access(guest, AccessKind::Read), buffer)
+        .map_err(exception)
 }
 
 /// Writes memory.
 pub fn write(guest: &Guest<'_>, linear: u64, bytes: &[u8]) -> Result<(), Exception> {
-    paging(guest).write_linear(&guest.machine.ram, linear, access(guest, AccessKind::Write), bytes).map_err(exception)
+    paging(guest)
+        .write_linear(&guest.machine.ram, linear, access(guest, AccessKind::Write), bytes)
+        .map_err(exception)
 }
 
 /// Whether `len` bytes, which are in two pages at most, could be written.
@@ -60,7 +64,11 @@ fn paging(guest: &Guest<'_>) -> Paging {
 /// be a machine check.
 fn exception(fault: WalkFault) -> Exception {
     match fault {
-        WalkFault::Page(fault) => Exception::PageFault { address: fault.address, error_code: fault.error_code },
-        WalkFault::NonCanonical(_) | WalkFault::Unbacked(_) | WalkFault::Changing(_) => Exception::GeneralProtection,
+        WalkFault::Page(fault) => {
+            Exception::PageFault { address: fault.address, error_code: fault.error_code }
+        }
+        WalkFault::NonCanonical(_) | WalkFault::Unbacked(_) | WalkFault::Changing(_) => {
+            Exception::GeneralProtection
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod controls;
 pub mod cpuid;
+pub mod emulate;
 pub mod end;
 mod events;
 pub mod exception;
@@ -12,7 +13,6 @@ pub mod guest;
 mod host_state;
 pub mod initial_state;
 mod linear;
-pub mod emulate;
 pub mod msr_policy;
 #[cfg(target_os = "none")]
 mod processor_state;

@@ -133,7 +133,11 @@ fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
 }
 
 /// Goes round until the guest ends. It comes back by no other way.
-fn run_loop(guest: &mut Guest<'_>, apic: &mut LocalApic, limit: Option<TimeLimit>) -> Result<core::convert::Infallible, End> {
+fn run_loop(
+    guest: &mut Guest<'_>,
+    apic: &mut LocalApic,
+    limit: Option<TimeLimit>,
+) -> Result<core::convert::Infallible, End> {
     loop {
         if guest.state.attention {
             prepare(guest, apic, limit)?;

@@ -109,7 +109,8 @@ impl State {
     /// How often the guest exited, by reason, the most frequent first.
     #[must_use]
     pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
-        let mut counts: Vec<_> = (0..).map(ExitReason::from_field).zip(self.exits).filter(|&(_, count)| count > 0).collect();
+        let mut counts: Vec<_> =
+            (0..).map(ExitReason::from_field).zip(self.exits).filter(|&(_, count)| count > 0).collect();
         counts.sort_by_key(|&(_, count)| core::cmp::Reverse(count));
         counts
     }

@@ -5,6 +5,7 @@ use crate::devices::firmware::power;
 use crate::devices::firmware::power::PowerEvent;
 use crate::devices::uart::Uart;
 use crate::irqchip::Message;
+use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::io_apic::IoApic;
 use crate::irqchip::io_apic::Messages;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -14,7 +15,6 @@ use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
 use crate::mmu::ram::GuestRam;
 use crate::vcpu::cpuid::CpuidTable;
-use crate::irqchip::io_apic::IO_APIC_BASE;
 use spin::Mutex;
 
 /// Ports of the UART: COM1 of a PC.
@@ -74,7 +74,8 @@ impl Machine {
         let mut effect = PortEffect::default();
         let mut value = 0;
         for byte in 0..size {
-            value |= u32::from(self.read_port_byte(port.wrapping_add(u16::from(byte)), &mut effect)) << (8 * byte);
+            value |=
+                u32::from(self.read_port_byte(port.wrapping_add(u16::from(byte)), &mut effect)) << (8 * byte);
         }
         (value, effect)
     }

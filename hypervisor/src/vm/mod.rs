@@ -51,7 +51,10 @@ pub struct Offer<'a> {
 
 impl fmt::Debug for Offer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Offer").field("tsc_hz", &self.tsc_hz).field("controls", &self.controls).finish_non_exhaustive()
+        f.debug_struct("Offer")
+            .field("tsc_hz", &self.tsc_hz)
+            .field("controls", &self.controls)
+            .finish_non_exhaustive()
     }
 }
 
@@ -102,7 +105,11 @@ impl From<OutOfFrames> for VmError {
 
 impl Vm {
     /// Makes a machine as `config` declares it, its kernel loaded; and tells how the first vCPU enters that.
-    pub fn new(config: &VmConfig, bundle: &Bundle<'_>, offer: &Offer<'_>) -> Result<(Self, EntryState), VmError> {
+    pub fn new(
+        config: &VmConfig,
+        bundle: &Bundle<'_>,
+        offer: &Offer<'_>,
+    ) -> Result<(Self, EntryState), VmError> {
         let source = source(config, bundle).map_err(VmError::File)?;
         let layout = MemoryLayout::new(config.memory_mib);
         let mut ept = Ept::new(offer.ept.pages_1g())?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Walks of tables that the tests build, in each format.
 
+use core::slice::from_ref;
 use proptest::prelude::*;
 
 use super::*;
@@ -23,7 +24,7 @@ const LARGE: u64 = 0x80;
 
 /// RAM from guest-physical 0 on.
 fn ram(pages: u64) -> ModelMemory {
-    ModelMemory::new(&[0..pages * PAGE as u64])
+    ModelMemory::new(from_ref(&(0..pages * PAGE as u64)))
 }
 
 fn put(ram: &ModelMemory, address: u64, bytes: &[u8]) {
@@ -48,7 +49,7 @@ fn map(ram: &ModelMemory, paging: &Paging, linear: u64, entries: &[u64]) {
         let index = linear >> (12 + index_bits * (level - 1)) & ((1 << index_bits) - 1);
         let next = if number + 1 < entries.len() { 0x2000 + 0x1000 * number as u64 } else { 0 };
         let address = 0x1000 + 0x1000 * number as u64 + index * width;
-        put(&ram, address, &(entry | next).to_le_bytes()[..width as usize]);
+        put(ram, address, &(entry | next).to_le_bytes()[..width as usize]);
     }
 }
 

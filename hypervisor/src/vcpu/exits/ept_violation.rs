@@ -101,9 +101,11 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
     }
     match (completion.write, transfer.to) {
         (Some(value), Some(Place::Device)) => Ok(write_device(guest, device, size, value)?),
-        (Some(value), Some(Place::Memory { segment, offset })) => {
-            Ok(linear::write(guest, linear_address(guest, segment, offset), &value.to_le_bytes()[..size.bytes()])?)
-        }
+        (Some(value), Some(Place::Memory { segment, offset })) => Ok(linear::write(
+            guest,
+            linear_address(guest, segment, offset),
+            &value.to_le_bytes()[..size.bytes()],
+        )?),
         _ => Ok(()),
     }
 }

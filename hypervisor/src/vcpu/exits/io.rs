@@ -120,7 +120,8 @@ fn address_mask(instruction_information: u32) -> u64 {
 fn step(guest: &mut Guest<'_>, register: u8, size: u8, mask: u64) {
     let backwards = guest.vmcs.read(field::GUEST_RFLAGS) & DIRECTION != 0;
     let old = guest.register(register);
-    let stepped = if backwards { old.wrapping_sub(u64::from(size)) } else { old.wrapping_add(u64::from(size)) };
+    let stepped =
+        if backwards { old.wrapping_sub(u64::from(size)) } else { old.wrapping_add(u64::from(size)) };
     guest.set_register(register, replaced(old, stepped, mask));
 }
 

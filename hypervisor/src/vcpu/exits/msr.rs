@@ -75,11 +75,18 @@ fn set(guest: &mut Guest<'_>, msr: MsrIndex, value: u64) -> Result<Option<Effect
     match policy_of(msr) {
         Policy::Constant { writes: Writes::Ignored, .. } => Ok(None),
         Policy::Emulated(register) => set_register(guest, register, msr, value),
-        Policy::Constant { .. } | Policy::PassThrough(_) | Policy::Refused => Err(Exception::GeneralProtection),
+        Policy::Constant { .. } | Policy::PassThrough(_) | Policy::Refused => {
+            Err(Exception::GeneralProtection)
+        }
     }
 }
 
-fn set_register(guest: &mut Guest<'_>, register: Register, msr: MsrIndex, value: u64) -> Result<Option<Effect>, Exception> {
+fn set_register(
+    guest: &mut Guest<'_>,
+    register: Register,
+    msr: MsrIndex,
+    value: u64,
+) -> Result<Option<Effect>, Exception> {
     match register {
         Register::X2Apic => {
             let now = guest.state.guest_tsc(tsc());
