@@ -36,5 +36,5 @@ pub fn route(platform: &Platform, irq: u8, vector: u8, apic_id: u32) -> Result<b
 }
 
 fn mode(source: SourceOverride) -> u32 {
-    u32::from(source.level) * LEVEL | u32::from(source.low) * ACTIVE_LOW
+    (u32::from(source.level) * LEVEL) | (u32::from(source.low) * ACTIVE_LOW)
 }

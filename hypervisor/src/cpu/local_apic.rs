@@ -110,7 +110,7 @@ impl LocalApic {
             (Timer::Deadline, deadline) => write(IA32_TSC_DEADLINE, deadline.map_or(0, |tsc| tsc.max(1))),
             (Timer::OneShot { .. }, None) => write(INITIAL_COUNT, 0),
             (Timer::OneShot { ticks }, Some(deadline)) => {
-                let wait = u128::from(deadline.saturating_sub(tsc())) * u128::from(ticks) >> 32;
+                let wait = (u128::from(deadline.saturating_sub(tsc())) * u128::from(ticks)) >> 32;
                 write(INITIAL_COUNT, wait.clamp(1, u128::from(u32::MAX)) as u64);
             }
         }

@@ -87,7 +87,7 @@ impl Vcpu {
         cpu.processor.invept(Invept::SingleContext { pointer: vm.ept_pointer() });
         cpu.processor.invvpid_single(self.vpid);
         let Cpu { slot, descriptors, apic, .. } = cpu;
-        let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(|error| not_ours(error));
+        let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         host_state::write(&mut vmcs, descriptors, &self.frame);
         let mut guest = Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
         let allocations = heap::allocations();
@@ -99,12 +99,12 @@ impl Vcpu {
 
     /// Ends it: the processor lets go of the VMCS, and its memory is given back.
     pub fn retire(mut self, cpu: &mut Cpu) {
-        self.vmcs.release(&mut cpu.slot).unwrap_or_else(|error| not_ours(error));
+        self.vmcs.release(&mut cpu.slot).unwrap_or_else(not_ours);
     }
 }
 
 fn activate<'a>(vmcs: &'a mut Vmcs, cpu: &'a mut Cpu) -> Active<'a> {
-    vmcs.activate(&mut cpu.slot).unwrap_or_else(|error| not_ours(error))
+    vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours)
 }
 
 /// A VMCS of this CPU could not be made current or released: a fault of our own.

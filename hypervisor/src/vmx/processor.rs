@@ -75,7 +75,7 @@ impl Processor {
         let refused: u8;
         // SAFETY: a frame of our own with the revision in place, kept for as long as VMX is on.
         unsafe {
-            core::arch::asm!("vmxon [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) refused)
+            core::arch::asm!("vmxon [{}]", "setbe {}", in(reg) &raw const address, out(reg_byte) refused);
         };
         if refused != 0 {
             return Err(VmxonError::Refused);
