@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Instructions that touch a device's memory: what they are, and what they do in its place.
 //!
-//! In order: [`decode`] the bytes; see what the operation's [`Transfer`] reads and writes; check that the
+//! In order: [`decode()`] the bytes; see what the operation's [`Transfer`] reads and writes; check that the
 //! memory that it writes to, if any, can be written; read; [`Operation::complete`]; write. RIP moves on when
 //! the operation has finished.
 
