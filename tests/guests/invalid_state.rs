@@ -14,6 +14,8 @@ use tests::exceptions::GP0;
 use tests::exceptions::code;
 use tests::interrupts;
 use tests::local_apic;
+use tests::local_apic::LocalApic;
+use tests::local_apic::Register;
 use tests::msr;
 use tests::serial;
 use tests::verdict::expect_eq;
@@ -25,6 +27,7 @@ fn run() {
     mov_ss_holds_the_single_step();
     sti_does_not_hold_the_single_step();
     each_element_of_a_string_is_a_step();
+    the_single_step_comes_before_an_interrupt();
     non_canonical_msrs_are_refused();
     invalid_cr0_is_refused();
     invalid_cr3_is_refused();
@@ -137,6 +140,36 @@ fn each_element_of_a_string_is_a_step() {
     expect_eq("steps of REP INSB", steps, [instruction, instruction, behind].map(Some));
     expect_eq("steps of REP INSB, in all", interrupts::count(), 6);
     expect_eq("what REP INSB wrote", buffer, [0xff, 0xff, 0xff, 0]);
+}
+
+/// The instruction that is stepped over makes an interrupt pending: #DB is a trap and comes first (SDM volume 3, 7.9).
+fn the_single_step_comes_before_an_interrupt() {
+    let _ = LocalApic::enabled();
+    interrupts::forget();
+    let behind: u64;
+    // SAFETY: the handlers return.
+    unsafe {
+        asm!(
+            "sti",
+            "pushfq",
+            "or qword ptr [rsp], {tf}",
+            "popfq",
+            "mov [rdi], esi",
+            "5: pushfq",
+            "and qword ptr [rsp], {not_tf}",
+            "popfq",
+            "cli",
+            "lea rax, [rip + 5b]",
+            tf = const control::RFLAGS_TF,
+            not_tf = const !control::RFLAGS_TF as i32,
+            out("rax") behind,
+            in("rdi") local_apic::BASE + u64::from(Register::INTERRUPT_COMMAND.0),
+            in("esi") local_apic::SELF | 0x40,
+        );
+    }
+    let events = [0, 1].map(|number| interrupts::event(number).map(|event| (event.vector, event.rip)));
+    expect_eq("single step, then interrupt", events, [(exceptions::DEBUG, behind), (0x40, behind)].map(Some));
+    expect_eq("single steps and an interrupt, in all", interrupts::count(), 5);
 }
 
 fn non_canonical_msrs_are_refused() {

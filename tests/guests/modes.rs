@@ -55,7 +55,7 @@ fn run() {
     let apic = LocalApic::enabled();
     prepare_low_memory();
     // Alone, PG often changes without an exit; together with CD, hypervisors like to see it.
-    for beside_paging in [0, control::CR0_CD, 0] {
+    for beside_paging in [control::CR0_CD, 0, control::CR0_CD] {
         physical::write(BESIDE_PAGING, beside_paging as u32);
         for number in 0..RESULT_SIZE {
             physical::write(RESULTS + 8 * number, 0_u64);
@@ -256,6 +256,7 @@ descend:
     .code32
 compatibility_mode:
     probe 0, ds
+    paging_on                               # It is; this is for the bits beside it.
     paging_off                              # Long mode ends.
     mov ecx, 0xc0000080
     rdmsr

@@ -5,6 +5,7 @@
 #![expect(unsafe_code)]
 
 use core::arch::asm;
+use tests::physical;
 use tests::ports;
 use tests::serial;
 use tests::time;
@@ -35,6 +36,7 @@ fn run() {
     writes_to_absent_ports_are_dropped();
     insb_fills_memory();
     wider_ins_fill_memory();
+    string_registers_have_the_address_size();
     outsb_prints();
     the_scratch_register_keeps_every_value();
     the_divisor_latch_is_a_register_of_its_own();
@@ -114,6 +116,27 @@ fn wider_ins_fill_memory() {
     let mut doublewords = [0_u32; 16];
     expect_eq("RDI, RCX after rep insd", ins!("rep insd", doublewords, 2_u64), (8, 0));
     expect_eq("doublewords by rep insd", &doublewords[7..11], &[0, u32::MAX, u32::MAX, 0]);
+}
+
+/// RDI crosses 64 KiB. With 32-bit addresses the upper halves of RDI and RCX do not count, and are cleared.
+fn string_registers_have_the_address_size() {
+    let border = physical::image().end.next_multiple_of(0x1_0000) + 0x1_0000;
+    for (upper_rdi, upper_rcx) in [(0, 0), (0xdead_0000_0000_0000, 0xbeef_0000_0000_0000)] {
+        physical::write(border - 8, 0_u64);
+        physical::write(border, 0_u64);
+        let (mut rdi, mut rcx) = ((border - 2) | upper_rdi, 5_u64 | upper_rcx);
+        // SAFETY: writes free RAM.
+        unsafe {
+            if upper_rdi == 0 {
+                asm!("rep insb", in("dx") ABSENT, inout("rdi") rdi, inout("rcx") rcx);
+            } else {
+                asm!("addr32 rep insb", in("dx") ABSENT, inout("rdi") rdi, inout("rcx") rcx);
+            }
+        }
+        expect_eq("RDI, RCX after rep insb over 64 KiB", (rdi, rcx), (border + 3, 0));
+        let written = (physical::read(border - 8), physical::read(border));
+        expect_eq("bytes by rep insb over 64 KiB", written, (0xffff_0000_0000_0000_u64, 0xff_ffff_u64));
+    }
 }
 
 fn outsb_prints() {
