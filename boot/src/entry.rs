@@ -43,6 +43,9 @@ multiboot2_header_end:
     .code32
     .global multiboot2_entry
 multiboot2_entry:
+    xor edi, edi
+    cmp eax, 0x36d76289                     # what a multiboot2 loader leaves there
+    jne boot_to_long_mode
     mov edi, {by_multiboot2}
     jmp boot_to_long_mode
 pvh_entry:
@@ -78,12 +81,19 @@ boot_to_long_mode:
     mov eax, offset boot_image_pdpt + 3
     mov [boot_pml4 + 511 * 8], eax
 
-    mov eax, cr4
-    or eax, 0x20                            # PAE
+    mov eax, 0x20                           # CR4: PAE, and nothing that firmware left
     mov cr4, eax
     mov eax, offset boot_pml4
     mov cr3, eax
-    mov ecx, 0xc0000080                     # IA32_EFER: LME and NXE
+    mov eax, 0x80000001
+    cpuid
+    test edx, 0x100000                      # no NX: firmware has turned it off in IA32_MISC_ENABLE
+    jnz 2f
+    mov ecx, 0x1a0
+    rdmsr
+    and edx, 0xfffffffb
+    wrmsr
+2:  mov ecx, 0xc0000080                     # IA32_EFER: LME and NXE
     rdmsr
     or eax, 0x900
     wrmsr

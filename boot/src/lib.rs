@@ -20,6 +20,8 @@ pub enum Error {
     Truncated(&'static str),
     /// The magic number or the version of the start information is not one that we know.
     Unknown(&'static str),
+    /// More ranges of memory than we keep.
+    LongMemoryMap,
     /// The loader told no memory map.
     NoMemoryMap,
 }
@@ -34,6 +36,9 @@ impl Error {
             }
             Self::Unknown(what) => {
                 StartError { what, why: "is of an unknown kind: boot by multiboot2 or PVH" }
+            }
+            Self::LongMemoryMap => {
+                StartError { what: "memory map", why: "has too many ranges: report this machine's firmware" }
             }
             Self::NoMemoryMap => {
                 StartError { what: "memory map", why: "is missing: boot by multiboot2 or PVH" }

@@ -41,7 +41,7 @@ mod image {
         let boot = match door {
             entry::BY_MULTIBOOT2 => boot::multiboot2::parse(&physical, u64::from(start_info)),
             entry::BY_PVH => boot::pvh::parse(&physical, u64::from(start_info)),
-            _ => unreachable!("the assembly knows two doors"),
+            _ => Err(boot::Error::Unknown("boot protocol")),
         };
         // SAFETY: this is the boot CPU, once, on the boot tables, with interrupts off, as `start` asks.
         unsafe { hypervisor::start(boot.map_err(|error| error.reason()), &layout()) }

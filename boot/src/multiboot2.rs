@@ -33,13 +33,13 @@ pub fn parse(physical: Physical<'_>, address: u64) -> Result<BootInfo, Error> {
         if kind == TAG_END {
             break;
         }
-        read_tag(&mut boot, kind, body);
+        read_tag(&mut boot, kind, body)?;
         rest = rest.get((size as usize).next_multiple_of(8)..).unwrap_or_default();
     }
     if boot.memory.is_empty() { Err(Error::NoMemoryMap) } else { Ok(boot) }
 }
 
-fn read_tag(boot: &mut BootInfo, kind: u32, body: &[u8]) {
+fn read_tag(boot: &mut BootInfo, kind: u32, body: &[u8]) -> Result<(), Error> {
     match kind {
         TAG_COMMAND_LINE => boot.set_command_line(text(body)),
         TAG_MODULE => {
@@ -51,25 +51,28 @@ fn read_tag(boot: &mut BootInfo, kind: u32, body: &[u8]) {
                 ));
             }
         }
-        TAG_MEMORY_MAP => read_memory_map(boot, body),
+        TAG_MEMORY_MAP => return read_memory_map(boot, body),
         // The second version is the first with the XSDT's address added: it wins, whichever comes first.
         TAG_RSDP_V1 => boot.acpi_root = boot.acpi_root.or(acpi::RootTable::from_rsdp(body)),
         TAG_RSDP_V2 => boot.acpi_root = acpi::RootTable::from_rsdp(body).or(boot.acpi_root),
         _ => {}
     }
+    Ok(())
 }
 
-fn read_memory_map(boot: &mut BootInfo, body: &[u8]) {
+fn read_memory_map(boot: &mut BootInfo, body: &[u8]) -> Result<(), Error> {
     let entry_size = u32_at(body, 0).unwrap_or(0) as usize;
     if entry_size < 24 {
-        return;
+        return Err(Error::Truncated("memory map"));
     }
     for entry in body.get(8..).unwrap_or_default().chunks_exact(entry_size) {
         if let (Some(start), Some(size), Some(kind)) = (u64_at(entry, 0), u64_at(entry, 8), u32_at(entry, 16))
+            && !boot.add_memory(MemoryRange { start, size, usable: kind == AVAILABLE })
         {
-            boot.add_memory(MemoryRange { start, size, usable: kind == AVAILABLE });
+            return Err(Error::LongMemoryMap);
         }
     }
+    Ok(())
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {

@@ -67,7 +67,10 @@ pub fn parse(physical: Physical<'_>, start_info: u64) -> Result<BootInfo, Error>
     for index in 0..info.memory_map_entries.min(ENTRIES_MAX) {
         let entry: MapEntry = read(physical, entry_address::<MapEntry>(info.memory_map, index))
             .ok_or(Error::Truncated("memory map"))?;
-        boot.add_memory(MemoryRange { start: entry.address, size: entry.size, usable: entry.kind == USABLE });
+        let range = MemoryRange { start: entry.address, size: entry.size, usable: entry.kind == USABLE };
+        if !boot.add_memory(range) {
+            return Err(Error::LongMemoryMap);
+        }
     }
     if boot.memory.is_empty() {
         return Err(Error::NoMemoryMap);

@@ -4,6 +4,7 @@
 //! Written by firmware, which is as often wrong as any guest: lengths and checksums are verified, unknown entries are passed over.
 
 use crate::memory::PhysicalRead;
+use alloc::vec::Vec;
 use arrayvec::ArrayVec;
 
 /// Bytes of an RSDP of revision 2; one of revision 0 has 20.
@@ -13,6 +14,8 @@ pub const RSDP_SIZE: usize = 36;
 const HEADER: usize = 36;
 /// No table that we read is longer.
 const TABLE_MAX: usize = 1 << 20;
+/// Nor is a list of tables.
+const TABLES_MAX: usize = 256;
 /// CPUs that one machine may have.
 pub const CPUS_MAX: usize = 64;
 
@@ -93,17 +96,17 @@ impl Platform {
     /// Reads all tables that `root` lists. What is missing or broken is absent from the answer.
     pub fn read(physical: &impl PhysicalRead, root: RootTable) -> Self {
         let mut platform = Self::default();
-        let (address, width) = match root {
-            RootTable::Rsdt(address) => (address, 4),
-            RootTable::Xsdt(address) => (address, 8),
+        let (list, width) = match root {
+            RootTable::Rsdt(address) => (table(physical, address, b"RSDT"), 4),
+            RootTable::Xsdt(address) => (table(physical, address, b"XSDT"), 8),
         };
-        let Some(list) = table(physical, address) else { return platform };
-        for entry in list[HEADER..].chunks_exact(width) {
+        let list = list.unwrap_or_default();
+        for entry in list.get(HEADER..).unwrap_or_default().chunks_exact(width).take(TABLES_MAX) {
             let address = entry.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-            match table(physical, address) {
-                Some(madt) if madt.starts_with(b"APIC") => platform.read_madt(madt),
-                Some(fadt) if fadt.starts_with(b"FACP") => platform.read_fadt(physical, fadt),
-                _ => {}
+            if let Some(madt) = table(physical, address, b"APIC") {
+                platform.read_madt(&madt);
+            } else if let Some(fadt) = table(physical, address, b"FACP") {
+                platform.read_fadt(physical, &fadt);
             }
         }
         platform
@@ -158,7 +161,8 @@ impl Platform {
         let port = |at| u32_at(fadt, at).and_then(|port| u16::try_from(port).ok());
         self.pm_timer = port(76).filter(|&port| port != 0);
         let dsdt = u64_at(fadt, 140).filter(|&address| address != 0).or(u32_at(fadt, 40).map(u64::from));
-        let sleep_type = dsdt.and_then(|address| table(physical, address)).and_then(soft_off_type);
+        let sleep_type =
+            dsdt.and_then(|address| table(physical, address, b"DSDT")).and_then(|dsdt| soft_off_type(&dsdt));
         if let (Some(pm1a_control @ 1..), Some(sleep_type)) = (port(64), sleep_type) {
             self.power_off = Some(PowerOff { pm1a_control, pm1b_control: port(68).unwrap_or(0), sleep_type });
         }
@@ -184,9 +188,13 @@ fn small_integer(aml: &[u8]) -> Option<(u8, &[u8])> {
     }
 }
 
-/// The whole of the table at `address`, if its length and checksum are right.
-fn table(physical: &impl PhysicalRead, address: u64) -> Option<&[u8]> {
-    let length = u32_at(physical.bytes(address, HEADER)?, 4)? as usize;
+/// The whole of the table at `address`, if it has that signature, and its length and checksum are right.
+fn table(physical: &impl PhysicalRead, address: u64, signature: &[u8; 4]) -> Option<Vec<u8>> {
+    let mut header = [0; HEADER];
+    if !physical.read(address, &mut header) || !header.starts_with(signature) {
+        return None;
+    }
+    let length = u32_at(&header, 4)? as usize;
     if !(HEADER..=TABLE_MAX).contains(&length) {
         return None;
     }

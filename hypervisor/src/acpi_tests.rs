@@ -7,8 +7,10 @@ use proptest::prelude::*;
 struct Memory(Vec<u8>);
 
 impl PhysicalRead for Memory {
-    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
-        self.0.get(usize::try_from(address).ok()?..)?.get(..len)
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
+        let from =
+            usize::try_from(address).ok().and_then(|address| self.0.get(address..)?.get(..buffer.len()));
+        from.map(|from| buffer.copy_from_slice(from)).is_some()
     }
 }
 

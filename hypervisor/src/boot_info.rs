@@ -49,7 +49,7 @@ impl Module {
 /// Where the image lies: the part that ran before paging, and the parts that our own tables map each in its way.
 #[derive(Clone, Debug)]
 pub struct ImageLayout {
-    /// The entry code and the first page tables. Free once they are left.
+    /// The entry code and the first page tables.
     pub boot: PhysicalRange,
     /// Virtual addresses of the code.
     pub text: Range<u64>,
@@ -98,9 +98,10 @@ impl BootInfo {
         }
     }
 
-    /// Adds a range of memory; those beyond the bound are not used.
-    pub fn add_memory(&mut self, range: MemoryRange) {
-        let _ = self.memory.try_push(range);
+    /// Adds a range of memory; `false` if there are too many, as one that is left out could be one not to be used.
+    #[must_use]
+    pub fn add_memory(&mut self, range: MemoryRange) -> bool {
+        self.memory.try_push(range).is_ok()
     }
 
     /// Adds a module; those beyond the bound are left alone.
@@ -162,9 +163,7 @@ mod tests {
         let mut boot = BootInfo::new("test");
         boot.set_command_line(&"ä".repeat(1000));
         assert_eq!(boot.command_line.len(), 1024);
-        for _ in 0..1000 {
-            boot.add_memory(MemoryRange { start: 0, size: 1, usable: true });
-        }
-        assert_eq!(boot.memory.len(), 128);
+        let taken = (0..1000).filter(|&start| boot.add_memory(MemoryRange { start, size: 1, usable: true }));
+        assert_eq!(taken.count(), 128);
     }
 }

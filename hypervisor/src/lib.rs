@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod acpi;
+pub mod architecture;
 pub mod boot_info;
 pub mod console;
 pub mod cpu;

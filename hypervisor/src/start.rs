@@ -57,10 +57,13 @@ use evmcs::controls::negotiate;
 use log::error;
 use log::info;
 
+// SAFETY: here it is given to the UART's driver, the PIC's mask, the timers and the power-off, none of which writes memory.
+const PORTS: NativePorts = unsafe { NativePorts::new() };
 /// No machine of today has more physical memory.
 const MEMORY_LIMIT: u64 = 1 << 46;
-/// Bytes of the stack that everything runs on.
-const STACK: u64 = 64 << 10;
+/// Bytes of the stack that everything runs on. The manifest's parser recurses as deep as it nests, 80 levels at most, which
+/// takes up to 96 KiB.
+const STACK: u64 = 160 << 10;
 
 /// Starts the hypervisor.
 ///
@@ -69,13 +72,13 @@ const STACK: u64 = 64 << 10;
 /// map, and the image where it is linked.
 pub unsafe fn start(boot: Result<BootInfo, StartError>, image: &ImageLayout) -> ! {
     console::log::start(log::LevelFilter::Info);
-    let serial = console::find();
+    let serial = console::find(PORTS);
     info!("Satori {}: a hypervisor that knows that it is nested", env!("CARGO_PKG_VERSION"));
     if !serial {
         info!("no serial port: this log is in memory only");
     }
     let boot = or_stop(boot);
-    interrupts::load();
+    interrupts::load_early();
     // SAFETY: this is the one call, on the boot tables.
     let memory_end = or_stop(unsafe { memory(&boot, image) });
     let stack = or_stop(address_space::new_stack(STACK));
@@ -135,10 +138,10 @@ unsafe fn call_on(stack_top: u64, state: *mut Start) -> ! {
 
 /// Everything after the memory is ours.
 fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
-    // SAFETY: all RAM and the first 4 GiB are in the direct map; firmware's tables and modules are held by no allocator.
+    // SAFETY: all RAM and the first 4 GiB are in the direct map; `bring_up` keeps modules from the allocator.
     let direct_map = unsafe { DirectMap::new(memory_end.max(ALWAYS_MAPPED)) };
     let platform = platform(boot, direct_map);
-    let clock = or_stop(Clock::calibrate(platform.pm_timer));
+    let clock = or_stop(Clock::calibrate(&PORTS, platform.pm_timer));
     console::log::set_clock(clock.tsc_hz());
     report_machine(boot, &platform, clock);
     let mut cpu = or_stop(cpu(clock, &platform));
@@ -146,12 +149,8 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
     // Its tables are made once, here, so that no exit allocates.
     vcpu::emulate::prepare();
     report_footprint(image, memory_end);
-    let offer = Offer {
-        cpuid: &__cpuid_count,
-        tsc_hz: clock.tsc_hz(),
-        ept: cpu.processor.capabilities().ept,
-        controls,
-    };
+    let offer =
+        Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx: cpu.processor.capabilities(), controls };
     match bundle(boot, direct_map) {
         Some(archive) => life::run_all(archive, &mut cpu, &offer),
         None => error!("no bundle: give the loader a tar with {} as a module", life::MANIFEST),
@@ -165,7 +164,8 @@ fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
     let cpuid = |leaf| __cpuid_count(leaf, 0);
     let capabilities = Capabilities::read(cpuid, &NativeMsrs).map_err(|error| reason(&error))?;
     let descriptors = descriptors::load().map_err(|error| reason(&error))?;
-    pic::silence(&NativePorts);
+    interrupts::load();
+    pic::silence(&PORTS);
     let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
     let routed =
         io_apic::route(platform, COM1_IRQ, vector::SERIAL, apic.id()).map_err(|error| reason(&error))?;
@@ -226,8 +226,7 @@ fn report_footprint(image: &ImageLayout, memory_end: u64) {
 
 /// The module with the virtual machines.
 fn bundle(boot: &BootInfo, direct_map: DirectMap) -> Option<&'static [u8]> {
-    let module = boot.modules.first()?;
-    direct_map.forever(module.start, usize::try_from(module.size).ok()?)
+    direct_map.module(boot.modules.first()?)
 }
 
 fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
@@ -240,7 +239,7 @@ fn finish(boot: &BootInfo, platform: &Platform) -> ! {
     if boot.option("when-done") == Some("power-off") {
         info!("powering off");
         console::flush();
-        crate::cpu::power::off(platform.power_off);
+        crate::cpu::power::off(&PORTS, platform.power_off);
         info!("this machine did not power off: its ACPI tables may not say how");
     }
     info!("halted");
@@ -258,8 +257,9 @@ fn or_stop<T>(result: Result<T, impl Display>) -> T {
 
 /// Reports a panic, past all locks, and stops.
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
-    console::emergency(format_args!(
-        "PANIC in Satori: {info}\nhalted; please report this with the lines above"
-    ));
+    console::emergency(
+        PORTS,
+        format_args!("PANIC in Satori: {info}\nhalted; please report this with the lines above"),
+    );
     hardware::stop()
 }

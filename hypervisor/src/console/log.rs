@@ -88,7 +88,8 @@ mod logger {
 
     impl Log for Logger {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.level() <= log::max_level()
+            // Libraries speak of what is in a bundle, line by line, which nobody bounds.
+            metadata.level() <= log::max_level() && metadata.target().starts_with("hypervisor")
         }
 
         fn log(&self, record: &Record<'_>) {

@@ -30,8 +30,8 @@ mod port {
     }
 
     /// Looks for COM1 and sets it up; `false` where there is none.
-    pub fn find() -> bool {
-        let serial = Serial::find(NativePorts, COM1);
+    pub fn find(ports: NativePorts) -> bool {
+        let serial = Serial::find(ports, COM1);
         let found = serial.is_some();
         PORT.lock().serial = serial;
         found
@@ -59,8 +59,8 @@ mod port {
     }
 
     /// A line past the lock, for a CPU that is about to stop and may hold it itself.
-    pub fn emergency(line: fmt::Arguments<'_>) {
-        if let Some(mut serial) = Serial::find(NativePorts, COM1) {
+    pub fn emergency(ports: NativePorts, line: fmt::Arguments<'_>) {
+        if let Some(mut serial) = Serial::find(ports, COM1) {
             let _ = write!(serial, "\r\n{line}\r\n");
         }
     }

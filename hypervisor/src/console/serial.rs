@@ -33,6 +33,8 @@ pub struct Serial<P> {
     base: u16,
     /// Bytes that may be written before the transmitter is asked again.
     room: usize,
+    /// The line was stuck the last time: it is asked once a byte, and not waited for.
+    stuck: bool,
 }
 
 impl<P: PortIo> Serial<P> {
@@ -57,14 +59,16 @@ impl<P: PortIo> Serial<P> {
         ] {
             ports.write_u8(base + register, value);
         }
-        Some(Self { ports, base, room: 0 })
+        Some(Self { ports, base, room: 0, stuck: false })
     }
 
-    /// Writes bytes as they are, waiting for the line. A line that is stuck loses bytes rather than time.
+    /// Writes bytes as they are, waiting for the line. A line that is stuck loses bytes rather than time, but for the one
+    /// wait in which that is found out.
     pub fn write(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if self.room == 0 {
-                if !self.wait_for(TRANSMITTER_EMPTY) {
+                self.stuck = !self.wait_for(TRANSMITTER_EMPTY);
+                if self.stuck {
                     return;
                 }
                 self.room = FIFO;
@@ -80,7 +84,8 @@ impl<P: PortIo> Serial<P> {
     }
 
     fn wait_for(&self, status: u8) -> bool {
-        (0..PATIENCE).any(|_| self.ports.read_u8(self.base + LINE_STATUS) & status != 0)
+        let patience = if self.stuck { 1 } else { PATIENCE };
+        (0..patience).any(|_| self.ports.read_u8(self.base + LINE_STATUS) & status != 0)
     }
 
     /// A byte that has come in.
@@ -106,6 +111,7 @@ impl<P: PortIo> fmt::Write for Serial<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::cell::Cell;
     use core::cell::RefCell;
     use core::fmt::Write;
 
@@ -116,6 +122,8 @@ mod tests {
         line_control: u8,
         sent: Vec<u8>,
         left: usize,
+        /// How often the line's status was read.
+        asked: Cell<u32>,
     }
 
     impl PortIo for &RefCell<Model> {
@@ -123,7 +131,10 @@ mod tests {
             let model = self.borrow();
             match port - COM1 {
                 SCRATCH => model.scratch,
-                LINE_STATUS if model.left > 0 => TRANSMITTER_EMPTY,
+                LINE_STATUS => {
+                    model.asked.set(model.asked.get() + 1);
+                    if model.left > 0 { TRANSMITTER_EMPTY } else { 0 }
+                }
                 _ => 0,
             }
         }
@@ -173,8 +184,15 @@ mod tests {
     #[test]
     fn a_stuck_line_does_not_hold_us() {
         let model = RefCell::new(Model { left: 3, ..Model::default() });
-        Serial::find(&model, COM1).unwrap().write(&[b'x'; 100]);
+        let mut serial = Serial::find(&model, COM1).unwrap();
+        serial.write(&[b'x'; 100]);
         assert_eq!(model.borrow().sent.len(), FIFO);
+        let asked = model.borrow().asked.get();
+        serial.write(&[b'x'; 100]);
+        assert_eq!(model.borrow().asked.get(), asked + 1);
+        model.borrow_mut().left = 1000;
+        serial.write(b"y");
+        assert_eq!(model.borrow().sent.last(), Some(&b'y'));
     }
 
     #[test]

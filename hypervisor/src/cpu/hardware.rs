@@ -29,7 +29,16 @@ pub trait MsrIo {
 
 /// The real ports.
 #[derive(Clone, Copy, Debug)]
-pub struct NativePorts;
+pub struct NativePorts(());
+
+impl NativePorts {
+    /// # Safety
+    /// What is done through it is done to devices of the hypervisor's own, and none of them is told to write memory.
+    #[must_use]
+    pub const unsafe fn new() -> Self {
+        Self(())
+    }
+}
 
 /// The real model-specific registers.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +46,7 @@ pub struct NativeMsrs;
 
 impl PortIo for NativePorts {
     fn read_u8(&self, port: u16) -> u8 {
-        // SAFETY: the devices that the hypervisor talks to by ports (UART, PIC, timers, power) write no memory.
+        // SAFETY: as whoever made `self` promised.
         unsafe { x86_64::instructions::port::PortReadOnly::new(port).read() }
     }
 
@@ -93,6 +102,23 @@ pub fn set_xcr0(value: u64) {
 pub fn set_cr2(address: u64) {
     // SAFETY: a register that only software reads.
     unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nomem, nostack, preserves_flags)) };
+}
+
+/// DR6, which holds the guest's value: nothing of ours is debugged.
+#[must_use]
+pub fn dr6() -> u64 {
+    let value;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, dr6", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Sets DR6.
+pub fn set_dr6(value: u64) {
+    // SAFETY: a status register that only software reads; bits 63:32 are clear, as the instruction wants.
+    unsafe {
+        core::arch::asm!("mov dr6, {}", in(reg) value & 0xffff_ffff, options(nomem, nostack, preserves_flags))
+    };
 }
 
 /// Lets pending interrupts in, once, and none after.

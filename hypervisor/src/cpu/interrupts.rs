@@ -96,25 +96,32 @@ unsafe extern "C" {
     static satori_interrupt_entries: u8;
 }
 
-/// The table is the same for every CPU.
+/// The tables are the same for every CPU.
 static TABLE: Once<InterruptDescriptorTable> = Once::new();
+static EARLY_TABLE: Once<InterruptDescriptorTable> = Once::new();
 
-/// Loads the interrupt table on this CPU.
+/// Loads the interrupt table on this CPU, whose segments are those of [`descriptors`](crate::cpu::descriptors).
 pub fn load() {
-    TABLE.call_once(new_table).load();
+    TABLE.call_once(|| new_table(true)).load();
 }
 
-fn new_table() -> InterruptDescriptorTable {
+/// Loads one for the time before there is a TSS with stacks.
+pub fn load_early() {
+    EARLY_TABLE.call_once(|| new_table(false)).load();
+}
+
+fn new_table(stacks: bool) -> InterruptDescriptorTable {
+    let on = |stack| stacks.then_some(stack);
     let mut table = InterruptDescriptorTable::new();
     set(&mut table.divide_error, 0, None);
     set(&mut table.debug, 1, None);
-    set(&mut table.non_maskable_interrupt, 2, Some(interrupt_stack::NMI));
+    set(&mut table.non_maskable_interrupt, 2, on(interrupt_stack::NMI));
     set(&mut table.breakpoint, 3, None);
     set(&mut table.overflow, 4, None);
     set(&mut table.bound_range_exceeded, 5, None);
     set(&mut table.invalid_opcode, 6, None);
     set(&mut table.device_not_available, 7, None);
-    set(&mut table.double_fault, 8, Some(interrupt_stack::DOUBLE_FAULT));
+    set(&mut table.double_fault, 8, on(interrupt_stack::DOUBLE_FAULT));
     set(&mut table.invalid_tss, 10, None);
     set(&mut table.segment_not_present, 11, None);
     set(&mut table.stack_segment_fault, 12, None);
@@ -122,7 +129,7 @@ fn new_table() -> InterruptDescriptorTable {
     set(&mut table.page_fault, 14, None);
     set(&mut table.x87_floating_point, 16, None);
     set(&mut table.alignment_check, 17, None);
-    set(&mut table.machine_check, 18, Some(interrupt_stack::MACHINE_CHECK));
+    set(&mut table.machine_check, 18, on(interrupt_stack::MACHINE_CHECK));
     set(&mut table.simd_floating_point, 19, None);
     for vector in 32..=255 {
         set(&mut table[vector], vector, None);

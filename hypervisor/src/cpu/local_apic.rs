@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The physical CPU's local APIC, in x2APIC mode: end of interrupt, and the timer that stands for guests' timers.
+//! The physical CPU's local APIC: end of interrupt, and the timer that stands for guests' timers.
 
 // UNSAFETY: writes the APIC's registers.
 #![expect(unsafe_code)]
@@ -9,36 +9,75 @@ use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::cpu::hardware::tsc;
 use crate::cpu::vector;
+use crate::memory::FRAME;
+use crate::memory::OutOfFrames;
+use crate::memory::address_space;
 use core::arch::x86_64::__cpuid;
-use core::fmt;
+use spin::Once;
+use x86_64::VirtAddr;
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
-// x2APIC registers (SDM vol. 3, table 12-6).
-const ID: u32 = 0x802;
-const END_OF_INTERRUPT: u32 = 0x80b;
-const SPURIOUS_VECTOR: u32 = 0x80f;
-const LVT_TIMER: u32 = 0x832;
-const LVT_LINT0: u32 = 0x835;
-const LVT_LINT1: u32 = 0x836;
-const INITIAL_COUNT: u32 = 0x838;
-const CURRENT_COUNT: u32 = 0x839;
-const DIVIDE_CONFIGURATION: u32 = 0x83e;
+/// Bits of IA32_APIC_BASE: on, and in x2APIC mode.
+const ENABLE: u64 = 1 << 11;
+const X2APIC_MODE: u64 = 1 << 10;
 
-const MASKED: u64 = 1 << 16;
-const TSC_DEADLINE_MODE: u64 = 2 << 17;
-const DIVIDE_BY_1: u64 = 0b1011;
+/// A register, by its offset in the page of xAPIC mode; the MSR of x2APIC mode follows from it (SDM vol. 3, "x2APIC
+/// Register Address Space").
+#[derive(Clone, Copy)]
+struct Register(u32);
 
-/// The CPU has no x2APIC.
+const ID: Register = Register(0x20);
+const TASK_PRIORITY: Register = Register(0x80);
+const END_OF_INTERRUPT: Register = Register(0xb0);
+const SPURIOUS_VECTOR: Register = Register(0xf0);
+const IN_SERVICE: Register = Register(0x100);
+const LVT_TIMER: Register = Register(0x320);
+const LVT_PERFORMANCE: Register = Register(0x340);
+const LVT_LINT0: Register = Register(0x350);
+const LVT_LINT1: Register = Register(0x360);
+const LVT_ERROR: Register = Register(0x370);
+const INITIAL_COUNT: Register = Register(0x380);
+const CURRENT_COUNT: Register = Register(0x390);
+const DIVIDE_CONFIGURATION: Register = Register(0x3e0);
+
+const MASKED: u32 = 1 << 16;
+const TSC_DEADLINE_MODE: u32 = 2 << 17;
+const DIVIDE_BY_1: u32 = 0b1011;
+/// Vectors that firmware can have left in service.
+const VECTORS: u32 = 256;
+
+/// Where the registers are: the same for every CPU, as firmware leaves none behind in another mode.
+static FACE: Once<Face> = Once::new();
+
+/// How registers are reached.
 #[derive(Clone, Copy, Debug)]
-pub struct NoX2Apic;
+enum Face {
+    /// By MSRs.
+    X2Apic,
+    /// In a page, mapped at this address.
+    XApic(VirtAddr),
+}
 
-impl fmt::Display for NoX2Apic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "this CPU offers no x2APIC: under QEMU use `-cpu host,+x2apic`, in firmware set-up turn x2APIC on"
-        )
+impl Face {
+    fn read(self, register: Register) -> u32 {
+        match self {
+            Self::X2Apic => NativeMsrs.read(0x800 + register.0 / 16) as u32,
+            // SAFETY: a register of the page that `enable` mapped, uncached.
+            Self::XApic(page) => unsafe { (page + u64::from(register.0)).as_ptr::<u32>().read_volatile() },
+        }
+    }
+
+    fn write(self, register: Register, value: u32) {
+        match self {
+            // SAFETY: the CPU has the registers that are named above, and the values are such that they take. What they
+            // raise are interrupts, for which there are handlers.
+            Self::X2Apic => unsafe { NativeMsrs.write(0x800 + register.0 / 16, u64::from(value)) },
+            // SAFETY: as for `read`, and as just above.
+            Self::XApic(page) => unsafe {
+                (page + u64::from(register.0)).as_mut_ptr::<u32>().write_volatile(value);
+            },
+        }
     }
 }
 
@@ -54,41 +93,51 @@ enum Timer {
 /// The local APIC of the CPU that made it.
 #[derive(Debug)]
 pub struct LocalApic {
+    face: Face,
     timer: Timer,
     /// The deadline that is set, so that setting the same again costs nothing.
     armed: Option<u64>,
 }
 
 impl LocalApic {
-    /// Turns the APIC on in x2APIC mode, all local interrupts but the timer masked.
-    pub fn enable(clock: Clock) -> Result<Self, NoX2Apic> {
+    /// Turns the APIC on, in x2APIC mode where there is one; no local interrupt is let through but the timer's.
+    pub fn enable(clock: Clock) -> Result<Self, OutOfFrames> {
         const X2APIC: u32 = 1 << 21;
         const DEADLINE: u32 = 1 << 24;
-        const ENABLE_X2APIC: u64 = 3 << 10;
         let features = __cpuid(1).ecx;
-        if features & X2APIC == 0 {
-            return Err(NoX2Apic);
+        let face = match FACE.get() {
+            Some(&face) => face,
+            None => {
+                let face = find_face(features & X2APIC != 0)?;
+                *FACE.call_once(|| face)
+            }
+        };
+        turn_on(face);
+        for entry in [LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR] {
+            face.write(entry, MASKED);
         }
-        write(IA32_APIC_BASE, NativeMsrs.read(IA32_APIC_BASE) | ENABLE_X2APIC);
-        write(SPURIOUS_VECTOR, 1 << 8 | u64::from(vector::SPURIOUS));
-        write(LVT_LINT0, MASKED);
-        write(LVT_LINT1, MASKED);
+        face.write(TASK_PRIORITY, 0);
+        face.write(SPURIOUS_VECTOR, 1 << 8 | u32::from(vector::SPURIOUS));
+        end_all_interrupts(face);
         let timer = if features & DEADLINE != 0 {
-            write(LVT_TIMER, TSC_DEADLINE_MODE | u64::from(vector::TIMER));
+            face.write(LVT_TIMER, TSC_DEADLINE_MODE | u32::from(vector::TIMER));
             Timer::Deadline
         } else {
-            write(DIVIDE_CONFIGURATION, DIVIDE_BY_1);
-            let ticks = measure_ticks(clock);
-            write(LVT_TIMER, u64::from(vector::TIMER));
+            face.write(DIVIDE_CONFIGURATION, DIVIDE_BY_1);
+            let ticks = measure_ticks(face, clock);
+            face.write(LVT_TIMER, u32::from(vector::TIMER));
             Timer::OneShot { ticks }
         };
-        Ok(Self { timer, armed: None })
+        Ok(Self { face, timer, armed: None })
     }
 
     /// This CPU's APIC id.
     #[must_use]
     pub fn id(&self) -> u32 {
-        NativeMsrs.read(ID) as u32
+        match self.face {
+            Face::X2Apic => self.face.read(ID),
+            Face::XApic(_) => self.face.read(ID) >> 24,
+        }
     }
 
     /// Raises [`vector::TIMER`] once the TSC is past `deadline`, or never. Replaces what was set before.
@@ -106,36 +155,67 @@ impl LocalApic {
 
     fn arm(&self, deadline: Option<u64>) {
         match (self.timer, deadline) {
-            // Zero would mean "never"; one is as long past.
-            (Timer::Deadline, deadline) => write(IA32_TSC_DEADLINE, deadline.map_or(0, |tsc| tsc.max(1))),
-            (Timer::OneShot { .. }, None) => write(INITIAL_COUNT, 0),
+            (Timer::Deadline, deadline) => {
+                // Zero would mean "never"; one is as long past.
+                let value = deadline.map_or(0, |tsc| tsc.max(1));
+                // SAFETY: the CPU has it, as CPUID says, and it takes any value.
+                unsafe { NativeMsrs.write(IA32_TSC_DEADLINE, value) };
+            }
+            (Timer::OneShot { .. }, None) => self.face.write(INITIAL_COUNT, 0),
             (Timer::OneShot { ticks }, Some(deadline)) => {
                 let wait = (u128::from(deadline.saturating_sub(tsc())) * u128::from(ticks)) >> 32;
-                write(INITIAL_COUNT, wait.clamp(1, u128::from(u32::MAX)) as u64);
+                self.face.write(INITIAL_COUNT, wait.clamp(1, u128::from(u32::MAX)) as u32);
             }
         }
     }
 }
 
-/// Writes a register of the APIC.
-fn write(msr: u32, value: u64) {
-    // SAFETY: every CPU on which `LocalApic::enable` was called has these registers, and the constants above are values that
-    // they take. What they raise are interrupts, for which there are handlers.
-    unsafe { NativeMsrs.write(msr, value) };
+/// x2APIC's MSRs, or the page of xAPIC mode, mapped.
+fn find_face(x2apic: bool) -> Result<Face, OutOfFrames> {
+    const PAGE: u64 = 0xf_ffff_ffff_f000;
+    if x2apic {
+        return Ok(Face::X2Apic);
+    }
+    address_space::map_device(NativeMsrs.read(IA32_APIC_BASE) & PAGE, FRAME).map(Face::XApic)
+}
+
+/// Goes to the mode of `face`, step by step as the transitions allow (SDM vol. 3, "x2APIC State Transitions").
+fn turn_on(face: Face) {
+    let base = NativeMsrs.read(IA32_APIC_BASE) | ENABLE;
+    // SAFETY: every CPU has it; on and, for x2APIC mode, from there are legal transitions.
+    unsafe {
+        NativeMsrs.write(IA32_APIC_BASE, base);
+        if matches!(face, Face::X2Apic) {
+            NativeMsrs.write(IA32_APIC_BASE, base | X2APIC_MODE);
+        }
+    }
+}
+
+/// Ends what firmware left in service, which would hold back all that is no more urgent.
+fn end_all_interrupts(face: Face) {
+    let in_service = || (0..8).any(|word| face.read(Register(IN_SERVICE.0 + 16 * word)) != 0);
+    for _ in 0..VECTORS {
+        if !in_service() {
+            return;
+        }
+        face.write(END_OF_INTERRUPT, 0);
+    }
 }
 
 /// Tells this CPU's APIC that the interrupt in service is done.
 pub fn end_of_interrupt() {
-    write(END_OF_INTERRUPT, 0);
+    if let Some(face) = FACE.get() {
+        face.write(END_OF_INTERRUPT, 0);
+    }
 }
 
 /// Ticks of the APIC timer in 2^32 ticks of the TSC, measured over 10 ms.
-fn measure_ticks(clock: Clock) -> u64 {
-    write(LVT_TIMER, MASKED);
-    write(INITIAL_COUNT, u64::from(u32::MAX));
+fn measure_ticks(face: Face, clock: Clock) -> u64 {
+    face.write(LVT_TIMER, MASKED);
+    face.write(INITIAL_COUNT, u32::MAX);
     let start = tsc();
     while tsc() - start < clock.tsc_hz() / 100 {}
-    let (passed, count) = (tsc() - start, NativeMsrs.read(CURRENT_COUNT));
-    write(INITIAL_COUNT, 0);
-    ((u128::from(u64::from(u32::MAX) - count) << 32) / u128::from(passed)) as u64
+    let (passed, count) = (tsc() - start, face.read(CURRENT_COUNT));
+    face.write(INITIAL_COUNT, 0);
+    ((u128::from(u32::MAX - count) << 32) / u128::from(passed)) as u64
 }

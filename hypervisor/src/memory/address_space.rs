@@ -104,10 +104,11 @@ pub unsafe fn enter(image: &ImageLayout, memory_end: u64) -> Result<(), OutOfFra
 pub fn new_stack(bytes: u64) -> Result<Stack, OutOfFrames> {
     with_space(|space| {
         let frames = Frames::zeroed(bytes, FRAME)?;
-        let bottom = space.next_stack + FRAME;
-        space.map_range::<Size4KiB>(bottom..bottom + bytes, frames.address(), READ_WRITE)?;
+        let (bottom, address) = (space.next_stack + FRAME, frames.address());
+        // Kept even if the mapping fails half-way, as is its place.
         mem::forget(frames);
         space.next_stack = bottom + bytes;
+        space.map_range::<Size4KiB>(bottom..bottom + bytes, address, READ_WRITE)?;
         Ok(Stack { top: VirtAddr::new(bottom + bytes) })
     })
 }
@@ -117,12 +118,9 @@ pub fn map_device(address: u64, bytes: u64) -> Result<VirtAddr, OutOfFrames> {
     let (first, end) = (address & !(FRAME - 1), (address + bytes).next_multiple_of(FRAME));
     with_space(|space| {
         let start = space.next_device;
-        space.map_range::<Size4KiB>(
-            start..start + (end - first),
-            first,
-            READ_WRITE | Flags::NO_CACHE | Flags::WRITE_THROUGH,
-        )?;
         space.next_device = start + (end - first);
+        let flags = READ_WRITE | Flags::NO_CACHE | Flags::WRITE_THROUGH;
+        space.map_range::<Size4KiB>(start..start + (end - first), first, flags)?;
         Ok(VirtAddr::new(start + (address - first)))
     })
 }

@@ -98,7 +98,7 @@ mod tests {
             (20 << 20, 0x1800, false),
             (4 << 30, u64::MAX, true),
         ] {
-            boot.add_memory(MemoryRange { start, size, usable });
+            assert!(boot.add_memory(MemoryRange { start, size, usable }));
         }
         boot.add_module(Module::new("bundle", 3 << 20, (1 << 20) + 1));
         boot

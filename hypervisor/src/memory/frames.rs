@@ -127,7 +127,7 @@ impl fmt::Debug for Frames {
 ///
 /// # Safety
 /// Both ranges are mapped and do not overlap.
-unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     #[cfg(not(miri))]
     // SAFETY: as the caller promised. Eight bytes a step, the rest one by one.
     unsafe {

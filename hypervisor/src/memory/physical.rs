@@ -5,6 +5,7 @@
 //! their "physical" address is the address that they have there; so everything above works on both unchanged.
 
 use crate::memory::PAGE_1G;
+use alloc::vec::Vec;
 
 /// Where physical address 0 is mapped.
 #[cfg(target_os = "none")]
@@ -16,10 +17,16 @@ pub const DIRECT_MAP: u64 = 0;
 /// What is mapped in any case, so that firmware's tables can be read: the first 4 GiB.
 pub const ALWAYS_MAPPED: u64 = 4 * PAGE_1G;
 
-/// Read access to firmware's structures in physical memory.
+/// Read access to firmware's structures in physical memory, by copies: nobody vouches for who else has that memory.
 pub trait PhysicalRead {
+    /// Fills `buffer` from `address` on; `false` where that is out of reach.
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool;
+
     /// `len` bytes from `address` on, or `None` where they are out of reach.
-    fn bytes(&self, address: u64, len: usize) -> Option<&[u8]>;
+    fn bytes(&self, address: u64, len: usize) -> Option<Vec<u8>> {
+        let mut bytes = alloc::vec![0; len];
+        self.read(address, &mut bytes).then_some(bytes)
+    }
 }
 
 /// The pointer through which physical address `address` is reached.
@@ -37,6 +44,8 @@ mod bare {
     #![expect(unsafe_code)]
 
     use super::PhysicalRead;
+    use crate::boot_info::Module;
+    use crate::memory::frames;
 
     /// Physical memory below a limit, through the direct map.
     #[derive(Clone, Copy, Debug)]
@@ -46,27 +55,36 @@ mod bare {
 
     impl DirectMap {
         /// # Safety
-        /// The direct map covers everything below `limit`, and for as long as the value lives nothing writes to what is
-        /// read through it: firmware's tables and the loader's modules, which no allocator holds.
+        /// The direct map covers everything below `limit`, and no allocator holds the memory of the loader's modules.
         #[must_use]
         pub const unsafe fn new(limit: u64) -> Self {
             Self { limit }
         }
 
-        /// As [`PhysicalRead::bytes`], for ever: nothing takes firmware's and the loader's memory back.
+        /// The contents of a module, for ever: nothing takes the loader's memory back.
         #[must_use]
-        pub fn forever(self, address: u64, len: usize) -> Option<&'static [u8]> {
-            if address == 0 || address.checked_add(len as u64)? > self.limit {
+        pub fn module(self, module: &Module) -> Option<&'static [u8]> {
+            let len = usize::try_from(module.size).ok()?;
+            if !self.covers(module.start, len) {
                 return None;
             }
-            // SAFETY: mapped, by the check above, and not written to, as the constructor's caller promised.
-            Some(unsafe { core::slice::from_raw_parts(super::pointer(address), len) })
+            // SAFETY: mapped, by the check above, and nobody's but ours to read, as the constructor's caller promised.
+            Some(unsafe { core::slice::from_raw_parts(super::pointer(module.start), len) })
+        }
+
+        fn covers(self, address: u64, len: usize) -> bool {
+            address != 0 && address.checked_add(len as u64).is_some_and(|end| end <= self.limit)
         }
     }
 
     impl PhysicalRead for DirectMap {
-        fn bytes(&self, address: u64, len: usize) -> Option<&[u8]> {
-            self.forever(address, len)
+        fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
+            let covered = self.covers(address, buffer.len());
+            if covered {
+                // SAFETY: mapped, by the check above; a copy in assembly, whoever writes there meanwhile.
+                unsafe { frames::copy(super::pointer(address), buffer.as_mut_ptr(), buffer.len()) };
+            }
+            covered
         }
     }
 }

@@ -98,12 +98,17 @@ impl Ept {
         self.tables * FRAME
     }
 
-    /// Maps `bytes` of RAM from `guest` on to what lies at `host`, all accesses allowed, with pages as large as both
-    /// addresses allow.
+    /// Lends `frames` to the guest as RAM from `guest` on, all accesses allowed. They must stay for as long as a vCPU runs on
+    /// these tables.
     ///
     /// # Panics
-    /// If a part is mapped already, or addresses are not those of whole frames: a fault of our own.
-    pub fn map(&mut self, guest: GuestPhysical, host: u64, bytes: u64) -> Result<(), OutOfFrames> {
+    /// If a part is mapped already, or the address is not that of a whole frame: a fault of our own.
+    pub fn map(&mut self, guest: GuestPhysical, frames: &Frames) -> Result<(), OutOfFrames> {
+        self.map_range(guest, frames.address(), frames.bytes())
+    }
+
+    /// Maps `bytes` from `guest` on to what lies at `host`, with pages as large as both addresses allow.
+    fn map_range(&mut self, guest: GuestPhysical, host: u64, bytes: u64) -> Result<(), OutOfFrames> {
         assert!((guest.0 | host | bytes).is_multiple_of(FRAME), "only whole frames are mapped");
         let mut done = 0;
         while done < bytes {
@@ -128,7 +133,9 @@ impl Ept {
     pub fn translate(&self, guest: GuestPhysical) -> Option<(u64, u64)> {
         let mut table = self.root.address();
         for level in (1..=LEVELS).rev() {
-            let entry = EptEntry::from_bits(entries(table)[index(guest.0, level)].load(Ordering::Relaxed));
+            // SAFETY: the root, or what an entry in use leads to.
+            let slot = unsafe { &entries(table)[index(guest.0, level)] };
+            let entry = EptEntry::from_bits(slot.load(Ordering::Relaxed));
             if !entry.present() {
                 return None;
             }
@@ -145,7 +152,8 @@ impl Ept {
     fn slot(&mut self, address: u64, level: u32) -> Result<&AtomicU64, OutOfFrames> {
         let mut table = self.root.address();
         for above in (level + 1..=LEVELS).rev() {
-            let slot = &entries(table)[index(address, above)];
+            // SAFETY: the root, or what an entry in use leads to.
+            let slot = unsafe { &entries(table)[index(address, above)] };
             let mut entry = EptEntry::from_bits(slot.load(Ordering::Relaxed));
             if !entry.present() {
                 let frame = Frames::one()?;
@@ -157,7 +165,8 @@ impl Ept {
             assert!(!entry.large(), "guest-physical {address:#x} is mapped twice");
             table = entry.frame() * FRAME;
         }
-        Ok(&entries(table)[index(address, level)])
+        // SAFETY: what an entry in use leads to.
+        Ok(unsafe { &entries(table)[index(address, level)] })
     }
 }
 
@@ -172,7 +181,8 @@ fn free_below(address: u64, level: u32) {
     if level == 1 {
         return;
     }
-    for slot in entries(address) {
+    // SAFETY: called for the root and for what entries in use lead to, while the `Ept` is being dropped.
+    for slot in unsafe { entries(address) } {
         let entry = EptEntry::from_bits(slot.load(Ordering::Relaxed));
         if entry.present() && !entry.large() {
             let table = entry.frame() * FRAME;
@@ -184,9 +194,11 @@ fn free_below(address: u64, level: u32) {
 }
 
 /// The entries of the table at `address`.
-fn entries<'a>(address: u64) -> &'a [AtomicU64; ENTRIES] {
-    // SAFETY: only called with the root or what an entry in use leads to: a frame that lives as long as the `Ept`, which
-    // every caller borrows, and which is only touched as atomics.
+///
+/// # Safety
+/// It is the root or what an entry in use leads to, and the `Ept` lives for `'a`.
+unsafe fn entries<'a>(address: u64) -> &'a [AtomicU64; ENTRIES] {
+    // SAFETY: such a frame is a table for as long as the `Ept` lives, and only touched as atomics.
     unsafe { &*physical::pointer(address).cast::<[AtomicU64; ENTRIES]>() }
 }
 
@@ -205,7 +217,7 @@ mod tests {
     #[test]
     fn pages_are_as_large_as_both_addresses_allow() {
         let mut ept = Ept::new(true).unwrap();
-        ept.map(GuestPhysical(0), 5 * PAGE_1G, PAGE_1G + PAGE_2M + FRAME).unwrap();
+        ept.map_range(GuestPhysical(0), 5 * PAGE_1G, PAGE_1G + PAGE_2M + FRAME).unwrap();
         assert_eq!(ept.translate(GuestPhysical(0x1234)), Some((5 * PAGE_1G + 0x1234, PAGE_1G)));
         assert_eq!(ept.translate(GuestPhysical(PAGE_1G + 5)), Some((6 * PAGE_1G + 5, PAGE_2M)));
         assert_eq!(ept.translate(GuestPhysical(PAGE_1G + PAGE_2M)), Some((6 * PAGE_1G + PAGE_2M, FRAME)));
@@ -216,14 +228,14 @@ mod tests {
     #[test]
     fn an_odd_host_address_gets_small_pages() {
         let mut ept = Ept::new(true).unwrap();
-        ept.map(GuestPhysical(0), PAGE_2M + FRAME, PAGE_2M).unwrap();
+        ept.map_range(GuestPhysical(0), PAGE_2M + FRAME, PAGE_2M).unwrap();
         assert_eq!(ept.translate(GuestPhysical(PAGE_2M - 1)), Some((2 * PAGE_2M + FRAME - 1, FRAME)));
     }
 
     #[test]
     fn without_1g_pages_there_are_none() {
         let mut ept = Ept::new(false).unwrap();
-        ept.map(GuestPhysical(0), 0, PAGE_1G).unwrap();
+        ept.map_range(GuestPhysical(0), 0, PAGE_1G).unwrap();
         assert_eq!(ept.translate(GuestPhysical(PAGE_1G - 1)), Some((PAGE_1G - 1, PAGE_2M)));
     }
 
@@ -231,8 +243,8 @@ mod tests {
     #[should_panic(expected = "mapped twice")]
     fn mapping_twice_is_caught() {
         let mut ept = Ept::new(true).unwrap();
-        ept.map(GuestPhysical(0), 0, PAGE_1G).unwrap();
-        ept.map(GuestPhysical(FRAME), 0, FRAME).unwrap();
+        ept.map_range(GuestPhysical(0), 0, PAGE_1G).unwrap();
+        ept.map_range(GuestPhysical(FRAME), 0, FRAME).unwrap();
     }
 
     #[test]

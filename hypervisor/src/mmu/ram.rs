@@ -36,7 +36,7 @@ impl GuestRam {
             let mut guest = range.start;
             while guest < range.end {
                 let frames = largest(range.end - guest)?;
-                ept.map(GuestPhysical(guest), frames.address(), frames.bytes())?;
+                ept.map(GuestPhysical(guest), &frames)?;
                 let next = guest + frames.bytes();
                 ram.pieces.push(Piece { guest, frames });
                 guest = next;

@@ -46,6 +46,7 @@ pub fn required() -> Controls {
 pub fn wanted() -> Controls {
     Controls {
         secondary: SecondaryControls::new()
+            .with_wbinvd_exiting(true)
             .with_enable_vpid(true)
             .with_enable_rdtscp(true)
             .with_enable_invpcid(true),

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is delivered with the next entry: an exception, an NMI, or the local APIC's interrupt (SDM vol. 3, 25.8.3, 27.6).
+//! What is delivered with the next entry: an exception, an NMI, or the local APIC's interrupt (SDM vol. 3, "Event Injection").
 
+use crate::architecture::cr0;
+use crate::architecture::rflags;
+use crate::cpu::hardware;
 use crate::vcpu::exception::Exception;
+use crate::vcpu::guest::BLOCKED_BY_NMI;
 use crate::vcpu::guest::BLOCKED_FOR_ONE_INSTRUCTION;
 use crate::vcpu::guest::Guest;
 use crate::vmx::exit::EventInformation;
@@ -9,37 +13,22 @@ use crate::vmx::exit::event;
 use evmcs::controls::PrimaryControls;
 use evmcs::field;
 
-/// RFLAGS.IF.
-const INTERRUPT_FLAG: u64 = 1 << 9;
-/// Blocking by NMI.
-const BLOCKED_BY_NMI: u32 = 1 << 3;
 /// The NMI's vector.
 const NMI: u8 = 2;
 
 impl Guest<'_> {
     /// Injects what can be delivered now, and asks for an exit when the rest can be.
     ///
-    /// One event an entry; an exception of the instruction comes before interrupts, which then wait for the window.
+    /// One event an entry; an exception of the instruction comes before interrupts, which then wait for their window.
     pub fn deliver_events(&mut self) {
         self.state.attention = false;
-        let injected = if let Some(exception) = self.state.exception.take() {
-            self.inject_exception(exception);
-            true
-        } else {
-            self.inject_nmi() || self.inject_interrupt()
-        };
-        let interrupt_waits = self.state.apic.pending().is_some();
-        // An NMI that could be delivered has been, but for an event that came before it.
-        let nmi_waits = self.state.nmi;
-        debug_assert!(injected || self.state.exception.is_none(), "an exception never waits");
-        self.set_windows(interrupt_waits, nmi_waits);
-    }
-
-    /// Whether an interrupt would be delivered at once.
-    #[must_use]
-    pub fn interruptible(&self) -> bool {
-        self.vmcs.read(field::GUEST_RFLAGS) & INTERRUPT_FLAG != 0
-            && self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE) & BLOCKED_FOR_ONE_INSTRUCTION == 0
+        match self.state.exception.take() {
+            Some(exception) => self.inject_exception(exception),
+            None if self.inject_nmi() => {}
+            None => self.inject_interrupt(),
+        }
+        let (interrupt, nmi) = (self.state.apic.pending().is_some(), self.state.nmi);
+        self.set_windows(interrupt, nmi);
     }
 
     /// Whether something waits that ends HLT.
@@ -47,36 +36,58 @@ impl Guest<'_> {
     pub fn has_wake_up(&self) -> bool {
         self.state.nmi
             || self.state.exception.is_some()
-            || self.state.apic.pending().is_some() && self.interruptible()
+            || self.state.apic.pending().is_some() && self.interrupts_enabled()
+    }
+
+    /// Whether the guest takes interrupts.
+    #[must_use]
+    pub fn interrupts_enabled(&self) -> bool {
+        self.vmcs.read(field::GUEST_RFLAGS) & rflags::IF != 0
     }
 
     fn inject_exception(&mut self, exception: Exception) {
-        let (information, error_code) = exception.information();
         if let Exception::PageFault { address, .. } = exception {
-            crate::cpu::hardware::set_cr2(address);
+            hardware::set_cr2(address);
         }
-        if let Some(error_code) = error_code {
-            self.vmcs.write(field::VM_ENTRY_EXCEPTION_ERROR_CODE, error_code);
+        if let Exception::Intercepted { instruction_length, .. } = exception {
+            self.vmcs.write(field::VM_ENTRY_INSTRUCTION_LENGTH, instruction_length);
         }
-        self.inject(information);
+        let (information, error_code) = exception.information();
+        // In real mode exceptions have no error code, and entry refuses one.
+        let protected = self.vmcs.read(field::GUEST_CR0) & cr0::PE != 0;
+        match error_code.filter(|_| protected) {
+            Some(error_code) => {
+                self.vmcs.write(field::VM_ENTRY_EXCEPTION_ERROR_CODE, error_code);
+                self.inject(information);
+            }
+            None => self.inject(information.with_error_code(false)),
+        }
     }
 
     fn inject_nmi(&mut self) -> bool {
-        let blocking = self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
-        if !self.state.nmi || blocking & (BLOCKED_FOR_ONE_INSTRUCTION | BLOCKED_BY_NMI) != 0 {
-            return false;
+        let deliverable =
+            self.state.nmi && self.nothing_comes_first(BLOCKED_FOR_ONE_INSTRUCTION | BLOCKED_BY_NMI);
+        if deliverable {
+            self.state.nmi = false;
+            self.inject(EventInformation::new().with_vector(NMI).with_kind(event::NMI).with_valid(true));
         }
-        self.state.nmi = false;
-        self.inject(EventInformation::new().with_vector(NMI).with_kind(event::NMI).with_valid(true));
-        true
+        deliverable
     }
 
-    fn inject_interrupt(&mut self) -> bool {
-        let Some(vector) = self.state.apic.pending().filter(|_| self.interruptible()) else { return false };
-        self.state.apic.acknowledge(vector);
-        let kind = event::EXTERNAL_INTERRUPT;
-        self.inject(EventInformation::new().with_vector(vector).with_kind(kind).with_valid(true));
-        true
+    fn inject_interrupt(&mut self) {
+        let Some(vector) = self.state.apic.pending() else { return };
+        if self.interrupts_enabled() && self.nothing_comes_first(BLOCKED_FOR_ONE_INSTRUCTION) {
+            self.state.apic.acknowledge(vector);
+            let kind = event::EXTERNAL_INTERRUPT;
+            self.inject(EventInformation::new().with_vector(vector).with_kind(kind).with_valid(true));
+        }
+    }
+
+    /// Whether none of these blocks, and no debug exception of the instruction before waits: that is delivered first (SDM
+    /// vol. 3, "Prioritization of Concurrent Events").
+    fn nothing_comes_first(&self, blocking: u32) -> bool {
+        self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE) & blocking == 0
+            && self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) == 0
     }
 
     fn inject(&mut self, information: EventInformation) {

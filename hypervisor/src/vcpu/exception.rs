@@ -20,6 +20,15 @@ pub enum Exception {
         /// The error code.
         error_code: u32,
     },
+    /// One that the processor raised and that exited.
+    Intercepted {
+        /// As VM entry takes it.
+        information: EventInformation,
+        /// The error code, if it has one.
+        error_code: Option<u32>,
+        /// Bytes of the instruction, of which a software exception wants to know.
+        instruction_length: u32,
+    },
 }
 
 impl Exception {
@@ -30,6 +39,7 @@ impl Exception {
             Self::InvalidOpcode => (6, None),
             Self::GeneralProtection => (13, Some(0)),
             Self::PageFault { error_code, .. } => (14, Some(error_code)),
+            Self::Intercepted { information, error_code, .. } => return (information, error_code),
         };
         let information = EventInformation::new()
             .with_vector(vector)

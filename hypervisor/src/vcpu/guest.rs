@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A guest that is out: its vCPU between an exit and the next entry, as the handlers of exits work on it.
 
+use crate::architecture::cr0;
+use crate::architecture::efer;
+use crate::architecture::rflags;
 use crate::console;
 use crate::irqchip::Destination;
 use crate::irqchip::Message;
@@ -15,17 +18,14 @@ use crate::vmx::exit::EptQualification;
 use evmcs::Active;
 use evmcs::field;
 
-/// RFLAGS.TF.
-const TRAP_FLAG: u64 = 1 << 8;
-/// Blocking by STI and by MOV SS (SDM vol. 3, table 25-3).
+/// Blocking by STI and by MOV SS (SDM vol. 3, "Format of Interruptibility State").
 pub const BLOCKED_FOR_ONE_INSTRUCTION: u32 = 0b11;
-/// BS of the pending debug exceptions (SDM vol. 3, table 25-4).
+/// Blocking by NMI.
+pub const BLOCKED_BY_NMI: u32 = 1 << 3;
+/// BS (SDM vol. 3, "Format of Pending-Debug-Exceptions").
 const SINGLE_STEP: u64 = 1 << 14;
 /// L of a code segment's access rights.
 const LONG_CODE: u32 = 1 << 13;
-/// CR0.PG.
-const PAGING: u64 = 1 << 31;
-const EFER_LMA: u64 = 1 << 10;
 
 /// The vCPU, active on this CPU and out of its guest.
 #[derive(Debug)]
@@ -70,9 +70,16 @@ impl Guest<'_> {
             // What STI or MOV SS held back can be delivered now.
             self.state.attention = true;
         }
-        if self.vmcs.read(field::GUEST_RFLAGS) & TRAP_FLAG != 0 {
+        if self.vmcs.read(field::GUEST_RFLAGS) & rflags::TF != 0 {
             self.single_step();
         }
+    }
+
+    /// HLT: waits for an interrupt, unless a single step's #DB wakes it at once.
+    pub fn halt(&mut self) {
+        self.advance();
+        self.state.halted = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) == 0;
+        self.state.attention = true;
     }
 
     /// The instruction was executed with TF set: #DB follows it.
@@ -151,17 +158,22 @@ impl Guest<'_> {
     /// Whether it executes 64-bit code.
     #[must_use]
     pub fn in_64_bit_mode(&self) -> bool {
-        self.vmcs.read(field::GUEST_IA32_EFER) & EFER_LMA != 0
-            && self.vmcs.read(field::GUEST_CS_ACCESS_RIGHTS) & LONG_CODE != 0
+        self.vmcs.read(field::GUEST_IA32_EFER) & efer::LMA != 0 && self.long_code_segment()
+    }
+
+    /// Whether CS.L is set.
+    #[must_use]
+    pub fn long_code_segment(&self) -> bool {
+        self.vmcs.read(field::GUEST_CS_ACCESS_RIGHTS) & LONG_CODE != 0
     }
 
     /// Whether paging is on.
     #[must_use]
     pub fn paging(&self) -> bool {
-        self.vmcs.read(field::GUEST_CR0) & PAGING != 0
+        self.vmcs.read(field::GUEST_CR0) & cr0::PG != 0
     }
 
-    /// Current privilege level: DPL of SS (SDM vol. 3, 25.4.1).
+    /// Current privilege level: DPL of SS (SDM vol. 3, "Guest Register State").
     #[must_use]
     pub fn privilege_level(&self) -> u8 {
         (self.vmcs.read(field::GUEST_SS_ACCESS_RIGHTS) >> 5 & 3) as u8

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest-state area of a vCPU that is about to enter its kernel.
 
+use crate::architecture::cr0;
+use crate::architecture::cr4;
+use crate::architecture::efer;
+use crate::architecture::rflags;
 use crate::vcpu::exits::control_register::CR0_OWNED;
 use crate::vcpu::exits::control_register::CR4_OWNED;
-use crate::vcpu::exits::control_register::VMXE;
 use crate::vcpu::exits::control_register::effective_cr0;
+use crate::vcpu::exits::control_register::effective_cr4;
 use crate::vcpu::msr_policy::PAT_AT_RESET;
 use crate::vm::loader::BOOT_CS;
 use crate::vm::loader::BOOT_DS;
@@ -22,16 +26,8 @@ const FLAT_DATA: u32 = 0xc093;
 const BUSY_TSS: u32 = 0x8b;
 const UNUSABLE: u32 = 1 << 16;
 
-/// CR0.ET and CR0.PE.
-const PROTECTED: u64 = 1 << 4 | 1;
-/// CR0.PG.
-const PAGING: u64 = 1 << 31;
-/// CR4.PAE.
-const PAE: u64 = 1 << 5;
-/// IA32_EFER.LME and LMA.
-const LONG_MODE: u64 = 1 << 8 | 1 << 10;
-/// RFLAGS with nothing but the bit that is always set.
-const RFLAGS: u64 = 2;
+const PROTECTED: u64 = cr0::ET | cr0::PE;
+const LONG_MODE: u64 = efer::LME | efer::LMA;
 /// DR7 after RESET.
 const DR7: u64 = 0x400;
 
@@ -78,7 +74,7 @@ pub fn write(vmcs: &mut Active<'_>, entry: EntryState) -> Registers {
             Registers { rbx: u64::from(ebx), ..Registers::default() }
         }
         EntryState::Long64 { rip, rsi, cr3, gdt_base, gdt_limit } => {
-            write_mode(vmcs, PROTECTED | PAGING, cr3.0, PAE, LONG_MODE);
+            write_mode(vmcs, PROTECTED | cr0::PG, cr3.0, cr4::PAE, LONG_MODE);
             write_segment(vmcs, CS, Segment { selector: BOOT_CS, limit: u32::MAX, rights: CODE_64 });
             for fields in DATA_SEGMENTS {
                 write_segment(
@@ -101,7 +97,7 @@ fn write_common(vmcs: &mut Active<'_>) {
     vmcs.write(field::GUEST_IDTR_BASE, 0);
     vmcs.write(field::GUEST_IDTR_LIMIT, 0);
     vmcs.write(field::GUEST_RSP, 0);
-    vmcs.write(field::GUEST_RFLAGS, RFLAGS);
+    vmcs.write(field::GUEST_RFLAGS, rflags::FIXED);
     vmcs.write(field::GUEST_DR7, DR7);
     vmcs.write(field::GUEST_IA32_DEBUGCTL, 0);
     vmcs.write(field::GUEST_IA32_PAT, PAT_AT_RESET);
@@ -125,7 +121,7 @@ fn write_mode(vmcs: &mut Active<'_>, cr0: u64, cr3: u64, cr4: u64, efer: u64) {
     vmcs.write(field::CR0_READ_SHADOW, cr0);
     vmcs.write(field::CR0_GUEST_HOST_MASK, CR0_OWNED);
     vmcs.write(field::GUEST_CR3, cr3);
-    vmcs.write(field::GUEST_CR4, cr4 | VMXE);
+    vmcs.write(field::GUEST_CR4, effective_cr4(cr4));
     vmcs.write(field::CR4_READ_SHADOW, cr4);
     vmcs.write(field::CR4_GUEST_HOST_MASK, CR4_OWNED);
     vmcs.write(field::GUEST_IA32_EFER, efer);

@@ -10,7 +10,7 @@ use crate::cpu::hardware::NativeMsrs;
 use crate::vcpu::msr_policy::MsrIndex;
 use crate::vcpu::msr_policy::held_by_processor;
 
-/// x87 control word and MXCSR after RESET (SDM vol. 3, table 10-1).
+/// MXCSR after RESET.
 const MXCSR: u32 = 0x1f80;
 
 /// An XSAVE area of which every component is in its initial configuration (SDM vol. 1, 13.4).

@@ -14,6 +14,8 @@ use crate::memory::heap;
 use crate::memory::physical;
 use crate::vcpu::end::End;
 use crate::vcpu::exits;
+use crate::vcpu::exits::exception;
+use crate::vcpu::exits::exception::Whose;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::host_state;
 use crate::vcpu::initial_state;
@@ -25,7 +27,11 @@ use crate::vmx::entry;
 use crate::vmx::entry::EntryFrame;
 use crate::vmx::exit::ExitReason;
 use crate::vmx::processor::Invept;
+use crate::vmx::processor::Processor;
 use alloc::boxed::Box;
+use core::convert::Infallible;
+use core::mem;
+use core::mem::ManuallyDrop;
 use core::num::NonZeroU32;
 use core::ptr::NonNull;
 use evmcs::Active;
@@ -49,8 +55,8 @@ pub struct TimeLimit {
 #[derive(Debug)]
 pub struct Vcpu {
     vmcs: Vmcs,
-    /// The processor's own part of the VMCS; in use until the VMCS is released.
-    _region: Frames,
+    /// The processor's own part of the VMCS. A vCPU that is not retired keeps it for ever: the processor may write to it.
+    region: ManuallyDrop<Frames>,
     /// Boxed, since the VMCS knows its address.
     frame: Box<EntryFrame>,
     /// All the rest.
@@ -67,7 +73,7 @@ impl Vcpu {
         let vmcs_region = unsafe { VmcsRegion::new(page, region.address()) };
         let vmcs = Vmcs::native(vmcs_region, cpu.processor.capabilities().revision);
         let state = State::new(0, vm.timer_input_tick, tsc());
-        let mut vcpu = Self { vmcs, _region: region, frame: Box::default(), state, vpid };
+        let mut vcpu = Self { vmcs, region: ManuallyDrop::new(region), frame: Box::default(), state, vpid };
         let mut active = activate(&mut vcpu.vmcs, cpu);
         write_controls(&mut active, &vm.controls);
         active.write(field::EPT_POINTER, vm.ept_pointer());
@@ -86,12 +92,13 @@ impl Vcpu {
         // Whatever this CPU has cached under these tags is of others.
         cpu.processor.invept(Invept::SingleContext { pointer: vm.ept_pointer() });
         cpu.processor.invvpid_single(self.vpid);
-        let Cpu { slot, descriptors, apic, .. } = cpu;
+        let Cpu { slot, descriptors, apic, processor } = cpu;
         let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         host_state::write(&mut vmcs, descriptors, &self.frame);
         let mut guest = Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
         let allocations = heap::allocations();
-        let Err(end) = run_loop(&mut guest, apic, limit);
+        let mut carrier = Carrier { processor, apic, vpid: self.vpid, limit };
+        let Err(end) = carrier.run(&mut guest);
         assert_eq!(heap::allocations(), allocations, "a guest's exits allocate nothing");
         apic.set_timer(None);
         end
@@ -100,6 +107,7 @@ impl Vcpu {
     /// Ends it: the processor lets go of the VMCS, and its memory is given back.
     pub fn retire(mut self, cpu: &mut Cpu) {
         self.vmcs.release(&mut cpu.slot).unwrap_or_else(not_ours);
+        drop(ManuallyDrop::into_inner(self.region));
     }
 }
 
@@ -119,8 +127,8 @@ fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
     vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, controls.secondary.into_bits());
     vmcs.write(field::VM_EXIT_CONTROLS, controls.exit.into_bits());
     vmcs.write(field::VM_ENTRY_CONTROLS, controls.entry.into_bits());
+    vmcs.write(field::EXCEPTION_BITMAP, exception::INTERCEPTED);
     for field in [
-        field::EXCEPTION_BITMAP,
         field::PAGE_FAULT_ERROR_CODE_MASK,
         field::PAGE_FAULT_ERROR_CODE_MATCH,
         field::CR3_TARGET_COUNT,
@@ -132,73 +140,89 @@ fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
     }
 }
 
-/// Goes round until the guest ends. It comes back by no other way.
-fn run_loop(
-    guest: &mut Guest<'_>,
-    apic: &mut LocalApic,
+/// What of its CPU a running vCPU uses.
+struct Carrier<'a> {
+    processor: &'a Processor,
+    apic: &'a mut LocalApic,
+    vpid: u16,
     limit: Option<TimeLimit>,
-) -> Result<core::convert::Infallible, End> {
-    loop {
-        if guest.state.attention {
-            prepare(guest, apic, limit)?;
-        }
-        // SAFETY: the VMCS is current, its host state is this CPU's and of this frame, and its tables lead to the
-        // guest's own memory alone.
-        let flags = unsafe { entry::enter(guest.frame, guest.vmcs.launched()) };
-        if flags.failed() {
-            return Err(entry_failed(guest, flags));
-        }
-        let reason = ExitReason::from_field(guest.vmcs.note_exit());
-        guest.state.count(reason);
-        match reason {
-            ExitReason::EXTERNAL_INTERRUPT => {
-                hardware::take_interrupts();
-                after_interrupt(guest, apic, limit)?;
+}
+
+impl Carrier<'_> {
+    /// Goes round until the guest ends. It comes back by no other way.
+    fn run(&mut self, guest: &mut Guest<'_>) -> Result<Infallible, End> {
+        loop {
+            if guest.state.attention {
+                self.prepare(guest)?;
             }
-            ExitReason::EXCEPTION_OR_NMI => hardware::take_nmi(),
-            reason => exits::handle(guest, reason)?,
+            // SAFETY: the VMCS is current, its host state is this CPU's and of this frame, and its tables lead to the
+            // guest's own memory alone.
+            let flags = unsafe { entry::enter(guest.frame, guest.vmcs.launched()) };
+            if flags.failed() {
+                return Err(entry_failed(guest, flags));
+            }
+            let reason = ExitReason::from_field(guest.vmcs.note_exit());
+            guest.state.count(reason);
+            match reason {
+                ExitReason::EXTERNAL_INTERRUPT => {
+                    hardware::take_interrupts();
+                    self.after_interrupt(guest)?;
+                }
+                ExitReason::EXCEPTION_OR_NMI => match exception::whose(guest) {
+                    Whose::Nmi => hardware::take_nmi(),
+                    Whose::MachineCheck => panic!("machine check while a guest ran"),
+                    Whose::Guest(information) => exception::reflect(guest, information),
+                },
+                reason => exits::handle(guest, reason)?,
+            }
         }
     }
-}
 
-/// What must be done before an entry, now and then: the timer, HLT, events.
-#[cold]
-fn prepare(guest: &mut Guest<'_>, apic: &mut LocalApic, limit: Option<TimeLimit>) -> Result<(), End> {
-    loop {
-        if core::mem::take(&mut guest.state.timer_changed) {
-            arm(guest, apic, limit);
+    /// What must be done before an entry, now and then: flush, timer, HLT, events.
+    #[cold]
+    fn prepare(&mut self, guest: &mut Guest<'_>) -> Result<(), End> {
+        if mem::take(&mut guest.state.flush_linear) {
+            self.processor.invvpid_single(self.vpid);
         }
-        if !guest.state.halted || guest.has_wake_up() {
-            guest.state.halted = false;
-            guest.deliver_events();
-            return Ok(());
+        loop {
+            if mem::take(&mut guest.state.timer_changed) {
+                self.arm(guest);
+            }
+            if !guest.state.halted || guest.has_wake_up() {
+                guest.state.halted = false;
+                guest.deliver_events();
+                return Ok(());
+            }
+            if !guest.interrupts_enabled() {
+                return Err(End::HaltedForEver { rip: guest.vmcs.read(field::GUEST_RIP) });
+            }
+            hardware::wait_for_interrupt();
+            self.after_interrupt(guest)?;
         }
-        if !guest.interruptible() {
-            return Err(End::HaltedForEver { rip: guest.vmcs.read(field::GUEST_RIP) });
-        }
-        hardware::wait_for_interrupt();
-        after_interrupt(guest, apic, limit)?;
     }
-}
 
-/// An interrupt of this CPU has come: a timer, input, or somebody else's affair.
-fn after_interrupt(guest: &mut Guest<'_>, apic: &mut LocalApic, limit: Option<TimeLimit>) -> Result<(), End> {
-    if let Some(limit) = limit.filter(|limit| limit.deadline <= tsc()) {
-        return Err(End::TimeLimit { seconds: limit.seconds.get(), rip: guest.vmcs.read(field::GUEST_RIP) });
+    /// An interrupt of this CPU has come: a timer, input, or somebody else's affair.
+    fn after_interrupt(&mut self, guest: &mut Guest<'_>) -> Result<(), End> {
+        if let Some(limit) = self.limit.filter(|limit| limit.deadline <= tsc()) {
+            return Err(End::TimeLimit {
+                seconds: limit.seconds.get(),
+                rip: guest.vmcs.read(field::GUEST_RIP),
+            });
+        }
+        self.apic.forget_timer();
+        guest.state.change_timer();
+        guest.receive()
     }
-    apic.forget_timer();
-    guest.state.change_timer();
-    guest.receive()
-}
 
-/// Raises the guest's timer interrupt if it is due, and sets this CPU's timer for when it will be, or for the limit.
-fn arm(guest: &mut Guest<'_>, apic: &mut LocalApic, limit: Option<TimeLimit>) {
-    let tsc = tsc();
-    let state = &mut *guest.state;
-    state.apic.expire(state.guest_tsc(tsc));
-    let due = state.apic.next_deadline().map(|deadline| state.processor_deadline(deadline, tsc));
-    let limit = limit.map(|limit| limit.deadline);
-    apic.set_timer(due.into_iter().chain(limit).min());
+    /// Raises the guest's timer interrupt if it is due, and sets this CPU's timer for when it will be, or for the limit.
+    fn arm(&mut self, guest: &mut Guest<'_>) {
+        let tsc = tsc();
+        let state = &mut *guest.state;
+        state.apic.expire(state.guest_tsc(tsc));
+        let due = state.apic.next_deadline().map(|deadline| state.processor_deadline(deadline, tsc));
+        let limit = self.limit.map(|limit| limit.deadline);
+        self.apic.set_timer(due.into_iter().chain(limit).min());
+    }
 }
 
 #[cold]

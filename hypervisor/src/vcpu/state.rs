@@ -27,6 +27,8 @@ pub struct State {
     pub attention: bool,
     /// The local APIC's deadline may have changed: arm the timer anew.
     pub timer_changed: bool,
+    /// Linear mappings are to be dropped: INVVPID before the next entry.
+    pub flush_linear: bool,
     /// It executed HLT and waits for an interrupt.
     pub halted: bool,
     /// Added to the processor's TSC.
@@ -53,6 +55,7 @@ impl State {
             nmi: false,
             attention: true,
             timer_changed: true,
+            flush_linear: false,
             halted: false,
             tsc_offset: tsc_now.wrapping_neg(),
             tsc_adjust: 0,
@@ -97,6 +100,12 @@ impl State {
     /// Notes that the timer is to be armed anew before the next entry.
     pub fn change_timer(&mut self) {
         self.timer_changed = true;
+        self.attention = true;
+    }
+
+    /// Notes that linear mappings of this vCPU are to be dropped before the next entry.
+    pub fn flush_linear(&mut self) {
+        self.flush_linear = true;
         self.attention = true;
     }
 

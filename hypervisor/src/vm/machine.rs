@@ -57,6 +57,8 @@ pub struct Machine {
     pub ram: GuestRam,
     /// What CPUID answers.
     pub cpuid: CpuidTable,
+    /// CR4 bits that the processor lets a guest set.
+    pub cr4_has: u64,
     uart: Mutex<UartAndLine>,
     io_apic: Mutex<IoApic>,
 }
@@ -64,8 +66,8 @@ pub struct Machine {
 impl Machine {
     /// A machine after RESET.
     #[must_use]
-    pub fn new(ram: GuestRam, cpuid: CpuidTable) -> Self {
-        Self { ram, cpuid, uart: Mutex::default(), io_apic: Mutex::default() }
+    pub fn new(ram: GuestRam, cpuid: CpuidTable, cr4_has: u64) -> Self {
+        Self { ram, cpuid, cr4_has, uart: Mutex::default(), io_apic: Mutex::default() }
     }
 
     /// Reads `size` bytes (1, 2 or 4) from `port` on. Where no device is, all bits are one.

@@ -30,7 +30,7 @@ use crate::vm::loader::LoadError;
 use crate::vm::machine::Machine;
 use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::MemoryLayout;
-use crate::vmx::capabilities::EptCapabilities;
+use crate::vmx::capabilities::Capabilities;
 use core::arch::x86_64::CpuidResult;
 use core::fmt;
 use core::num::NonZeroU32;
@@ -43,8 +43,8 @@ pub struct Offer<'a> {
     pub cpuid: &'a dyn Fn(u32, u32) -> CpuidResult,
     /// Ticks of the TSC in a second.
     pub tsc_hz: u64,
-    /// Forms of EPT.
-    pub ept: EptCapabilities,
+    /// What its VMX has.
+    pub vmx: Capabilities,
     /// The controls that vCPUs run with.
     pub controls: Controls,
 }
@@ -112,18 +112,18 @@ impl Vm {
     ) -> Result<(Self, EntryState), VmError> {
         let source = source(config, bundle).map_err(VmError::File)?;
         let layout = MemoryLayout::new(config.memory_mib);
-        let mut ept = Ept::new(offer.ept.pages_1g())?;
+        let mut ept = Ept::new(offer.vmx.ept.pages_1g())?;
         let ram = GuestRam::allocate(&layout.ram(), &mut ept)?;
         let rsdp = firmware::write_tables(&ram, config.vcpus).map_err(VmError::Firmware)?;
         let entry = loader::load(&ram, layout, rsdp, &source).map_err(VmError::Load)?;
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
         let vm = Self {
-            machine: Machine::new(ram, cpuid),
+            machine: Machine::new(ram, cpuid, offer.vmx.cr4_has),
             msr_bitmap: msr_bitmap()?,
             controls: offer.controls,
             timer_input_tick: timer_input_tick(offer.tsc_hz),
             ept,
-            ept_accessed_dirty: offer.ept.accessed_dirty(),
+            ept_accessed_dirty: offer.vmx.ept.accessed_dirty(),
         };
         Ok((vm, entry))
     }

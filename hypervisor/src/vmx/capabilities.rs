@@ -13,6 +13,7 @@ pub const IA32_VMX_BASIC: u32 = 0x480;
 pub const IA32_VMX_CR0_FIXED0: u32 = 0x486;
 /// IA32_VMX_EPT_VPID_CAP (SDM vol. 3, A.10).
 pub const IA32_VMX_EPT_VPID_CAP: u32 = 0x48c;
+const IA32_VMX_CR4_FIXED1: u32 = 0x489;
 const IA32_VMX_PROCBASED_CTLS: u32 = 0x482;
 const IA32_VMX_PROCBASED_CTLS2: u32 = 0x48b;
 
@@ -31,6 +32,8 @@ pub enum Unsupported {
     },
     /// Firmware has locked IA32_FEATURE_CONTROL with VMX off.
     LockedOff,
+    /// CPUID.1:ECX.XSAVE is clear.
+    NoXsave,
     /// No extended page tables.
     NoEpt,
     /// EPT without a form that we need.
@@ -54,6 +57,7 @@ impl fmt::Display for Unsupported {
                 "VMX is locked off in IA32_FEATURE_CONTROL: turn on virtualization (VT-x) in the firmware's set-up; under \
                  QEMU `-cpu host,+vmx`"
             ),
+            Self::NoXsave => write!(f, "no XSAVE: use a newer CPU model; under QEMU `-cpu host,+vmx`"),
             Self::NoEpt => write!(
                 f,
                 "VMX without extended page tables (EPT): use a newer CPU, or under QEMU `-cpu host,+vmx,+vmx-ept` and \
@@ -111,6 +115,8 @@ pub struct Capabilities {
     pub revision: u32,
     /// Forms of EPT and VPID.
     pub ept: EptCapabilities,
+    /// CR4 bits that may be 1 in VMX operation, and so in a guest.
+    pub cr4_has: u64,
     /// Whether IA32_FEATURE_CONTROL is still to be set and locked by us.
     pub unlocked: bool,
 }
@@ -119,6 +125,7 @@ impl Capabilities {
     /// Looks, in the order in which one thing needs the other.
     pub fn read(cpuid: impl Fn(u32) -> CpuidResult, msrs: &impl MsrIo) -> Result<Self, Unsupported> {
         const VMX: u32 = 1 << 5;
+        const XSAVE: u32 = 1 << 26;
         const HYPERVISOR: u32 = 1 << 31;
         let features = cpuid(1).ecx;
         if features & VMX == 0 {
@@ -127,6 +134,9 @@ impl Capabilities {
         let feature_control = msrs.read(IA32_FEATURE_CONTROL);
         if feature_control & LOCKED != 0 && feature_control & VMX_ENABLED == 0 {
             return Err(Unsupported::LockedOff);
+        }
+        if features & XSAVE == 0 {
+            return Err(Unsupported::NoXsave);
         }
         // The upper half of a capability MSR says which controls may be 1: secondary ones, and among them EPT.
         let may_be_set = |msr, bit: u32| msrs.read(msr) >> 32 >> bit & 1 != 0;
@@ -138,7 +148,8 @@ impl Capabilities {
             return Err(Unsupported::EptLacks(what));
         }
         let revision = msrs.read(IA32_VMX_BASIC) as u32 & 0x7fff_ffff;
-        Ok(Self { revision, ept, unlocked: feature_control & LOCKED == 0 })
+        let cr4_has = msrs.read(IA32_VMX_CR4_FIXED1);
+        Ok(Self { revision, ept, cr4_has, unlocked: feature_control & LOCKED == 0 })
     }
 }
 
@@ -167,6 +178,7 @@ mod tests {
             (IA32_VMX_PROCBASED_CTLS, 0xfff9_fffe_0401_e172),
             (IA32_VMX_PROCBASED_CTLS2, 0x7fff << 32),
             (IA32_VMX_EPT_VPID_CAP, 0xf01_0633_4141),
+            (IA32_VMX_CR4_FIXED1, 0x37_27ff),
         ]))
     }
 
@@ -175,7 +187,7 @@ mod tests {
     }
 
     fn read(msrs: &Model) -> Result<Capabilities, Unsupported> {
-        Capabilities::read(cpuid(1 << 5), msrs)
+        Capabilities::read(cpuid(1 << 5 | 1 << 26), msrs)
     }
 
     #[test]
@@ -196,6 +208,11 @@ mod tests {
         assert_eq!(Capabilities::read(cpuid(0), &nothing), Err(Unsupported::NoVmx { nested: false }));
         let nested = Capabilities::read(cpuid(1 << 31), &nothing).unwrap_err();
         assert!(nested.to_string().contains("security type Standard"));
+    }
+
+    #[test]
+    fn without_xsave_there_is_a_line_and_no_panic() {
+        assert_eq!(Capabilities::read(cpuid(1 << 5), &haswell()), Err(Unsupported::NoXsave));
     }
 
     #[test]

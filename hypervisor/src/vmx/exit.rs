@@ -104,6 +104,10 @@ exit_reasons! {
     XSETBV = 55,
     /// VMFUNC.
     VMFUNC = 59,
+    /// SEAMCALL, which exits whatever the privilege.
+    SEAMCALL = 76,
+    /// TDCALL, which exits whatever the privilege.
+    TDCALL = 77,
 }
 
 impl ExitReason {

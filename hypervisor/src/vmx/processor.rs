@@ -14,6 +14,7 @@ use crate::vmx::capabilities::IA32_VMX_CR0_FIXED0;
 use crate::vmx::capabilities::LOCKED;
 use crate::vmx::capabilities::VMX_ENABLED;
 use core::fmt;
+use core::mem;
 use core::sync::atomic::Ordering;
 use x86_64::registers::control::Cr0;
 use x86_64::registers::control::Cr0Flags;
@@ -45,13 +46,11 @@ impl fmt::Display for VmxonError {
 #[derive(Debug)]
 pub struct Processor {
     capabilities: Capabilities,
-    /// The CPU writes here for as long as it is in VMX operation.
-    _region: Frames,
 }
 
 impl Processor {
-    /// Turns VMX on: control register bits, IA32_FEATURE_CONTROL where nobody has locked it, VMXON, and one flush of
-    /// everything that may have been cached before.
+    /// Turns VMX on: control register bits, IA32_FEATURE_CONTROL where nobody has locked it, VMXON, and one INVEPT
+    /// of everything that may have been cached before.
     pub fn vmxon(capabilities: Capabilities) -> Result<Self, VmxonError> {
         let msrs = NativeMsrs;
         if capabilities.unlocked {
@@ -62,8 +61,8 @@ impl Processor {
         let fixed = |index: u32| msrs.read(IA32_VMX_CR0_FIXED0 + index);
         let cr0 = (Cr0::read_raw() | fixed(0)) & fixed(1);
         let cr4 = (Cr4::read_raw() | Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS.bits() | fixed(2)) & fixed(3);
-        // OSXSAVE: XSETBV is executed for guests.
-        let cr4 = cr4 | Cr4Flags::OSXSAVE.bits();
+        // XSETBV is executed for guests; and a machine check is to end in our report rather than in a shutdown.
+        let cr4 = cr4 | Cr4Flags::OSXSAVE.bits() | Cr4Flags::MACHINE_CHECK_EXCEPTION.bits();
         // SAFETY: paging and protection stay on; the bits that VMX operation demands change nothing for our code.
         unsafe {
             Cr0::write(Cr0Flags::from_bits_retain(cr0));
@@ -80,7 +79,9 @@ impl Processor {
         if refused != 0 {
             return Err(VmxonError::Refused);
         }
-        let processor = Self { capabilities, _region: region };
+        // The CPU writes there for as long as it is in VMX operation, which is for ever.
+        mem::forget(region);
+        let processor = Self { capabilities };
         processor.invept(Invept::AllContexts);
         Ok(processor)
     }

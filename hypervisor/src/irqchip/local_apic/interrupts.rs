@@ -91,6 +91,13 @@ impl LocalApic {
         self.isr.insert(vector);
     }
 
+    /// The delivery of `vector`, which was acknowledged, did not take place: it is requested again.
+    pub fn take_back(&mut self, vector: u8) {
+        if self.isr.remove(vector) {
+            self.irr.insert(vector);
+        }
+    }
+
     /// The processor priority ("Task and Processor Priorities"). Among the local APICs that a message of
     /// lowest priority addresses, the one where this is least is to have it.
     #[must_use]

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The formats of a guest's paging structures (SDM Vol. 3A, 4.3 to 4.5).
 
+use crate::architecture::cr4;
+use crate::architecture::efer;
+
 use super::Paging;
 
 const CR4_PSE: u64 = 1 << 4;
-const CR4_PAE: u64 = 1 << 5;
-const CR4_LA57: u64 = 1 << 12;
-const EFER_LMA: u64 = 1 << 10;
-const EFER_NXE: u64 = 1 << 11;
 
 /// Bits of an entry.
 pub(super) const PRESENT: u64 = 1 << 0;
@@ -40,16 +39,16 @@ enum Kind {
 impl Format {
     /// The format that is in use while paging is on.
     pub fn of(paging: &Paging) -> Self {
-        let kind = if paging.cr4 & CR4_PAE == 0 {
+        let kind = if paging.cr4 & cr4::PAE == 0 {
             Kind::Legacy { large_pages: paging.cr4 & CR4_PSE != 0 }
-        } else if paging.efer & EFER_LMA == 0 {
+        } else if paging.efer & efer::LMA == 0 {
             Kind::Pae
-        } else if paging.cr4 & CR4_LA57 == 0 {
+        } else if paging.cr4 & cr4::LA57 == 0 {
             Kind::FourLevel
         } else {
             Kind::FiveLevel
         };
-        let no_execute = paging.efer & EFER_NXE != 0 && paging.cr4 & CR4_PAE != 0;
+        let no_execute = paging.efer & efer::NXE != 0 && paging.cr4 & cr4::PAE != 0;
         Self { kind, physical_bits: u32::from(paging.physical_bits.clamp(32, 52)), no_execute }
     }
 

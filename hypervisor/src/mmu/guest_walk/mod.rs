@@ -9,6 +9,11 @@
 mod fault;
 mod format;
 
+use crate::architecture::cr0;
+use crate::architecture::cr4;
+use crate::architecture::efer;
+use crate::architecture::rflags;
+
 use super::GuestMemory;
 use super::GuestPhysical;
 
@@ -24,13 +29,6 @@ const PAGE: usize = 4096;
 
 /// Walks for one write before an entry that another vCPU keeps changing is given up.
 const ATTEMPTS: u32 = 64;
-
-const CR0_WP: u64 = 1 << 16;
-const CR0_PG: u64 = 1 << 31;
-const CR4_SMEP: u64 = 1 << 20;
-const CR4_SMAP: u64 = 1 << 21;
-const EFER_LMA: u64 = 1 << 10;
-const RFLAGS_AC: u64 = 1 << 18;
 
 /// What an access is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +75,8 @@ impl Paging {
         linear: u64,
         access: Access,
     ) -> Result<GuestPhysical, WalkFault> {
-        let linear = if self.efer & EFER_LMA != 0 { linear } else { linear & u64::from(u32::MAX) };
-        if self.cr0 & CR0_PG == 0 {
+        let linear = if self.efer & efer::LMA != 0 { linear } else { linear & u64::from(u32::MAX) };
+        if self.cr0 & cr0::PG == 0 {
             return Ok(GuestPhysical(linear));
         }
         for _ in 0..ATTEMPTS {
@@ -190,17 +188,17 @@ impl Paging {
                 AccessKind::Write => page.user && page.writable,
             };
         }
-        let kept_from_data = page.user && self.cr4 & CR4_SMAP != 0 && self.rflags & RFLAGS_AC == 0;
-        let kept_from_code = page.user && self.cr4 & CR4_SMEP != 0;
+        let kept_from_data = page.user && self.cr4 & cr4::SMAP != 0 && self.rflags & rflags::AC == 0;
+        let kept_from_code = page.user && self.cr4 & cr4::SMEP != 0;
         match access.kind {
             AccessKind::Fetch => page.executable && !kept_from_code,
             AccessKind::Read => !kept_from_data,
-            AccessKind::Write => (page.writable || self.cr0 & CR0_WP == 0) && !kept_from_data,
+            AccessKind::Write => (page.writable || self.cr0 & cr0::WP == 0) && !kept_from_data,
         }
     }
 
     fn page_fault(&self, address: u64, access: Access, cause: u32) -> WalkFault {
-        let tells_fetches = self.cr4 & CR4_SMEP != 0 || Format::of(self).no_execute;
+        let tells_fetches = self.cr4 & cr4::SMEP != 0 || Format::of(self).no_execute;
         let kind = match access.kind {
             AccessKind::Fetch if tells_fetches => PageFault::FETCH,
             AccessKind::Fetch | AccessKind::Read => 0,

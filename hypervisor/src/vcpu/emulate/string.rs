@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! String instructions, one iteration at a time (SDM Vol. 2B, REP).
 
+use crate::architecture::rflags;
+
 use super::operation::Completion;
 use super::operation::Place;
 use super::operation::Transfer;
 use super::register::GeneralRegister;
 use super::register::RegisterFile;
 use super::register::Size;
-
-const DIRECTION_FLAG: u64 = 1 << 10;
 
 const RAX: u8 = 0;
 const RCX: u8 = 1;
@@ -115,7 +115,7 @@ impl StringOperation {
         let pointer = self.pointer(index);
         let step = self.size.bytes() as u64;
         let address = pointer.read(registers);
-        let backwards = registers.rflags() & DIRECTION_FLAG != 0;
+        let backwards = registers.rflags() & rflags::DF != 0;
         let next = if backwards { address.wrapping_sub(step) } else { address.wrapping_add(step) };
         pointer.write(registers, next);
     }

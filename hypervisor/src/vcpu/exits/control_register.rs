@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! MOV to and from control registers: what of CR0 and CR4 is not the guest's alone, and CR8.
 
+use crate::architecture::cr0;
+use crate::architecture::cr4;
+use crate::architecture::efer;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::vcpu::end::End;
@@ -11,55 +14,42 @@ use crate::vmx::exit::ExitReason;
 use evmcs::controls::EntryControls;
 use evmcs::field;
 
-/// CR0.PE.
-const PROTECTION: u64 = 1 << 0;
-/// CR0.ET, which is always 1.
-const EXTENSION_TYPE: u64 = 1 << 4;
-/// CR0.NE, which VMX demands.
-const NUMERIC_ERROR: u64 = 1 << 5;
-/// CR0.NW.
-const NOT_WRITE_THROUGH: u64 = 1 << 29;
-/// CR0.CD.
-const CACHE_DISABLE: u64 = 1 << 30;
-/// CR0.PG.
-const PAGING: u64 = 1 << 31;
-/// CR0 bits that a processor has.
-const CR0_DEFINED: u64 = 0xe005_003f;
-/// CR4.PAE.
-const PAE: u64 = 1 << 5;
-/// CR4.VMXE, which VMX demands and the guest does not see.
-pub const VMXE: u64 = 1 << 13;
-/// CR4.PCIDE.
-const PCIDE: u64 = 1 << 17;
-/// CR4 bits that a guest may set: VME to OSXMMEXCPT, UMIP, FSGSBASE, PCIDE, OSXSAVE, SMEP, SMAP; those among them that CPUID
-/// does not offer are refused by the processor, which offers no more.
-const CR4_ALLOWED: u64 = 0x7ff | 1 << 11 | 1 << 16 | PCIDE | 1 << 18 | 1 << 20 | 1 << 21;
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
-/// Reserved bits of a PAE directory pointer, apart from the address's (SDM vol. 3, table 4-8).
-const PDPTE_RESERVED: u64 = 0x1e6;
-
 /// CR0 bits that exit when the guest changes them. NE because VMX wants it set; the cache bits because with CD set the
 /// guest would run uncached for the sake of caches that are coherent anyway.
-pub const CR0_OWNED: u64 = NUMERIC_ERROR | NOT_WRITE_THROUGH | CACHE_DISABLE;
-/// CR4 bits that exit when the guest changes them: all that it may not.
-pub const CR4_OWNED: u64 = !CR4_ALLOWED;
+pub const CR0_OWNED: u64 = cr0::NE | cr0::NW | cr0::CD;
+/// CR4 bits that a guest may set, as far as the processor has them.
+pub const CR4_OFFERED: u64 =
+    cr4::BASIC | cr4::UMIP | cr4::FSGSBASE | cr4::PCIDE | cr4::OSXSAVE | cr4::SMEP | cr4::SMAP;
+/// CR4 bits that exit when the guest changes them: those that it may not set, and MCE, which is ours, so that a machine
+/// check in a guest comes to us and does not shut the machine down.
+pub const CR4_OWNED: u64 = !CR4_OFFERED | cr4::MCE;
+/// CR4 bits that are set whatever the guest wants.
+const CR4_FORCED: u64 = cr4::VMXE | cr4::MCE;
+/// CR4 bits whose change makes the processor drop linear mappings (SDM vol. 3, "Operations that Invalidate TLBs").
+const CR4_FLUSHING: u64 = cr4::PSE | cr4::PAE | 1 << 7 | cr4::PCIDE | cr4::SMEP;
+/// Reserved bits of a PAE directory pointer, apart from the address's (SDM vol. 3, "PDPTE Registers").
+const DIRECTORY_POINTER_RESERVED: u64 = 0x1e6;
 
 /// CR0 as the processor is to have it while the guest wants `value`.
 #[must_use]
 pub fn effective_cr0(value: u64) -> u64 {
-    value & !(NOT_WRITE_THROUGH | CACHE_DISABLE) | NUMERIC_ERROR | EXTENSION_TYPE
+    value & !(cr0::NW | cr0::CD) | cr0::NE | cr0::ET
 }
 
-/// A control register access that exits (SDM vol. 3, 26.1.3).
+/// CR4 as the processor is to have it while the guest wants `value`.
+#[must_use]
+pub fn effective_cr4(value: u64) -> u64 {
+    value | CR4_FORCED
+}
+
+/// A control register access that exits (SDM vol. 3, "Instructions That Cause VM Exits Conditionally").
 pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let raw = guest.vmcs.read(field::EXIT_QUALIFICATION);
     let qualification = ControlRegisterQualification::from(raw);
     let number = qualification.general_register();
     let result = match (qualification.register(), qualification.access()) {
         (0, 0) => set_cr0(guest, guest.register(number)),
-        // A bit was to be set that the guest may not set; all the others it sets without an exit.
-        (4, 0) => Err(Exception::GeneralProtection),
+        (4, 0) => set_cr4(guest, guest.register(number)),
         (8, 0) => set_cr8(guest, guest.register(number)),
         (8, 1) => {
             let value = guest.state.apic.cr8();
@@ -81,52 +71,71 @@ fn set_cr8(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
     Ok(())
 }
 
-/// MOV to CR0, all of it: with one of our bits the guest may change any other (SDM vol. 2B, MOV—Move to/from Control
-/// Registers; vol. 3, 10.8.5).
+/// MOV to CR0, all of it: with one of our bits the guest may change any other (SDM vol. 2B, "MOV—Move to/from Control
+/// Registers").
 fn set_cr0(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
     let old = guest.vmcs.read(field::GUEST_CR0);
-    let efer = guest.vmcs.read(field::GUEST_IA32_EFER);
-    let cr4 = guest.vmcs.read(field::GUEST_CR4);
-    let in_64_bit_mode = guest.in_64_bit_mode();
+    let (efer, cr4) = (guest.vmcs.read(field::GUEST_IA32_EFER), guest.vmcs.read(field::GUEST_CR4));
     let has = |bits: u64| value & bits != 0;
-    let turns_on = |bit: u64| value & !old & bit != 0;
-    let turns_off = |bit: u64| old & !value & bit != 0;
+    let paging_on = value & !old & cr0::PG != 0;
+    let paging_off = old & !value & cr0::PG != 0;
+    let long_mode = efer & efer::LME != 0;
     let impossible = value >> 32 != 0
-        || has(PAGING) && !has(PROTECTION)
-        || has(NOT_WRITE_THROUGH) && !has(CACHE_DISABLE)
-        || turns_off(PAGING) && (in_64_bit_mode || cr4 & PCIDE != 0)
-        || turns_on(PAGING) && efer & EFER_LME != 0 && (cr4 & PAE == 0 || long_code_segment(guest));
+        || has(cr0::PG) && !has(cr0::PE)
+        || has(cr0::NW) && !has(cr0::CD)
+        || paging_off && (guest.in_64_bit_mode() || cr4 & cr4::PCIDE != 0)
+        || paging_on && long_mode && (cr4 & cr4::PAE == 0 || guest.long_code_segment());
     if impossible {
         return Err(Exception::GeneralProtection);
     }
-    if turns_on(PAGING) && efer & EFER_LME == 0 && cr4 & PAE != 0 {
+    if paging_on && !long_mode && cr4 & cr4::PAE != 0 {
         load_directory_pointers(guest)?;
     }
-    if turns_on(PAGING) && efer & EFER_LME != 0 {
-        set_long_mode(guest, efer | EFER_LMA);
-    } else if turns_off(PAGING) && efer & EFER_LMA != 0 {
-        set_long_mode(guest, efer & !EFER_LMA);
+    if paging_on && long_mode {
+        set_long_mode(guest, efer | efer::LMA);
+    } else if paging_off {
+        set_long_mode(guest, efer & !efer::LMA);
+        guest.state.flush_linear();
     }
-    let value = value & CR0_DEFINED | EXTENSION_TYPE;
+    let value = value & cr0::DEFINED | cr0::ET;
     guest.vmcs.write(field::CR0_READ_SHADOW, value);
     guest.vmcs.write(field::GUEST_CR0, effective_cr0(value));
     Ok(())
 }
 
-fn long_code_segment(guest: &Guest<'_>) -> bool {
-    guest.vmcs.read(field::GUEST_CS_ACCESS_RIGHTS) >> 13 & 1 != 0
+/// MOV to CR4 with a bit that the guest may not set, or with a change of MCE, and perhaps others with it.
+fn set_cr4(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
+    let old = guest.vmcs.read(field::GUEST_CR4);
+    let lma = guest.vmcs.read(field::GUEST_IA32_EFER) & efer::LMA != 0;
+    let changed = (old ^ value) & !CR4_FORCED;
+    let turns_on = |bit: u64| changed & value & bit != 0;
+    let impossible = value & !(CR4_OFFERED & guest.machine.cr4_has) != 0
+        || lma && value & cr4::PAE == 0
+        || turns_on(cr4::PCIDE) && (!lma || guest.vmcs.read(field::GUEST_CR3) & 0xfff != 0);
+    if impossible {
+        return Err(Exception::GeneralProtection);
+    }
+    if guest.paging() && !lma && value & cr4::PAE != 0 && changed & CR4_FLUSHING != 0 {
+        load_directory_pointers(guest)?;
+    }
+    if changed & CR4_FLUSHING != 0 {
+        guest.state.flush_linear();
+    }
+    guest.vmcs.write(field::CR4_READ_SHADOW, value);
+    guest.vmcs.write(field::GUEST_CR4, effective_cr4(value));
+    Ok(())
 }
 
 /// LMA, and the VM-entry control that has to agree with it.
 fn set_long_mode(guest: &mut Guest<'_>, efer: u64) {
     guest.vmcs.write(field::GUEST_IA32_EFER, efer);
     let controls = EntryControls::from_bits(guest.vmcs.read(field::VM_ENTRY_CONTROLS));
-    let controls = controls.with_ia32e_mode_guest(efer & EFER_LMA != 0);
+    let controls = controls.with_ia32e_mode_guest(efer & efer::LMA != 0);
     guest.vmcs.write(field::VM_ENTRY_CONTROLS, controls.into_bits());
 }
 
 /// With PAE paging the processor keeps the four directory pointers, and VM entry takes them from the VMCS (SDM vol. 3,
-/// 4.4.1 and 27.3.1.6).
+/// "PDPTE Registers", "Loading Page-Directory-Pointer-Table Entries").
 fn load_directory_pointers(guest: &mut Guest<'_>) -> Result<(), Exception> {
     let table = GuestPhysical(guest.vmcs.read(field::GUEST_CR3) & 0xffff_ffe0);
     let mut bytes = [0; 32];
@@ -135,7 +144,7 @@ fn load_directory_pointers(guest: &mut Guest<'_>) -> Result<(), Exception> {
     let mut pointers = [0; 4];
     for (pointer, bytes) in pointers.iter_mut().zip(bytes.chunks_exact(8)) {
         *pointer = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte));
-        if *pointer & 1 != 0 && *pointer & (PDPTE_RESERVED | beyond_address) != 0 {
+        if *pointer & 1 != 0 && *pointer & (DIRECTORY_POINTER_RESERVED | beyond_address) != 0 {
             return Err(Exception::GeneralProtection);
         }
     }

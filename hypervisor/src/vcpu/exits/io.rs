@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ports: IN, OUT, and their string forms, one element an exit.
 
+use crate::architecture::rflags;
 use crate::devices::firmware::power::PowerEvent;
 use crate::vcpu::end::End;
 use crate::vcpu::guest::Guest;
@@ -9,8 +10,6 @@ use crate::vm::machine::PortEffect;
 use crate::vmx::exit::IoQualification;
 use evmcs::field;
 
-/// RFLAGS.DF.
-const DIRECTION: u64 = 1 << 10;
 /// Numbers of the registers that string instructions use.
 const RCX: u8 = 1;
 const RSI: u8 = 6;
@@ -89,6 +88,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
         bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
         if let Err(exception) = linear::write(guest, address, bytes) {
             guest.raise(exception);
+            return carry_out(guest, effect);
         }
         (effect, RDI)
     } else {
@@ -118,7 +118,7 @@ fn address_mask(instruction_information: u32) -> u64 {
 }
 
 fn step(guest: &mut Guest<'_>, register: u8, size: u8, mask: u64) {
-    let backwards = guest.vmcs.read(field::GUEST_RFLAGS) & DIRECTION != 0;
+    let backwards = guest.vmcs.read(field::GUEST_RFLAGS) & rflags::DF != 0;
     let old = guest.register(register);
     let stepped =
         if backwards { old.wrapping_sub(u64::from(size)) } else { old.wrapping_add(u64::from(size)) };

@@ -3,6 +3,7 @@
 
 pub mod control_register;
 mod ept_violation;
+pub mod exception;
 mod io;
 mod msr;
 mod processor;
@@ -30,9 +31,7 @@ pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
             Ok(())
         }
         ExitReason::HLT => {
-            guest.advance();
-            guest.state.halted = true;
-            guest.state.attention = true;
+            guest.halt();
             Ok(())
         }
         ExitReason::EPT_VIOLATION => ept_violation::handle(guest),
@@ -70,6 +69,8 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
         | ExitReason::GETSEC
         | ExitReason::MWAIT
         | ExitReason::MONITOR
+        | ExitReason::SEAMCALL
+        | ExitReason::TDCALL
         | ExitReason::RSM => guest.raise(Exception::InvalidOpcode),
         ExitReason::TRIPLE_FAULT => return Err(End::TripleFault { rip: guest.vmcs.read(field::GUEST_RIP) }),
         ExitReason::INVALID_GUEST_STATE => {

@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! CPUID: an answer out of the table that was made with the VM.
 
+use crate::architecture::cr4;
 use crate::vcpu::cpuid::Current;
 use crate::vcpu::guest::Guest;
 use evmcs::field;
-
-/// CR4.OSXSAVE.
-const OSXSAVE: u64 = 1 << 18;
 
 #[inline]
 pub fn cpuid(guest: &mut Guest<'_>) {
     let registers = &guest.frame.registers;
     let answer = guest.machine.cpuid.answer(registers.rax as u32, registers.rcx as u32, || Current {
-        osxsave: guest.vmcs.read(field::GUEST_CR4) & OSXSAVE != 0,
+        osxsave: guest.vmcs.read(field::GUEST_CR4) & cr4::OSXSAVE != 0,
         xcr0: guest.state.xcr0,
         apic_id: guest.state.apic.id(),
     });

@@ -3,6 +3,7 @@
 
 use core::fmt;
 
+use crate::architecture::efer;
 use crate::vcpu::cpuid::xstate;
 
 /// The value is refused as a processor refuses it: nothing changes, and the guest gets #GP(0).
@@ -15,11 +16,8 @@ impl fmt::Display for GeneralProtection {
     }
 }
 
-const EFER_LME: u64 = 1 << 8;
-const EFER_LMA: u64 = 1 << 10;
-
 /// The bits of IA32_EFER that a guest may set: SCE, LME, NXE, and LMA, which follows LME and paging.
-pub const EFER_SUPPORTED: u64 = 1 << 0 | EFER_LME | EFER_LMA | 1 << 11;
+pub const EFER_SUPPORTED: u64 = efer::SCE | efer::LME | efer::LMA | efer::NXE;
 
 /// The bits of IA32_DEBUGCTL that a guest may set: BTF. Branch records and counters are not offered.
 pub const DEBUGCTL_SUPPORTED: u64 = 1 << 1;
@@ -40,11 +38,11 @@ pub const MISC_ENABLE_AT_RESET: u64 =
 /// LMA is read-only and keeps its value. LME must not change while `paging` (CR0.PG) is on.
 pub fn checked_efer(current: u64, written: u64, paging: bool) -> Result<u64, GeneralProtection> {
     let reserved = written & !EFER_SUPPORTED != 0;
-    let mode_changes = (current ^ written) & EFER_LME != 0;
+    let mode_changes = (current ^ written) & efer::LME != 0;
     if reserved || (mode_changes && paging) {
         return Err(GeneralProtection);
     }
-    Ok(written & !EFER_LMA | current & EFER_LMA)
+    Ok(written & !efer::LMA | current & efer::LMA)
 }
 
 /// Whether IA32_PAT takes the value: each byte is a memory type, UC, WC, WT, WP, WB or UC-.
@@ -86,29 +84,32 @@ pub fn checked_xcr0(written: u64, supported: u64) -> Result<(), GeneralProtectio
 mod tests {
     use super::*;
 
-    const SCE: u64 = 1 << 0;
-    const NXE: u64 = 1 << 11;
-
     #[test]
     fn efer_refuses_reserved_bits() {
         for bit in (0..64).filter(|bit| ![0, 8, 10, 11].contains(bit)) {
             assert_eq!(checked_efer(0, 1 << bit, false), Err(GeneralProtection), "bit {bit}");
         }
-        assert_eq!(checked_efer(0, SCE | NXE | EFER_LME, false), Ok(SCE | NXE | EFER_LME));
+        assert_eq!(
+            checked_efer(0, efer::SCE | efer::NXE | efer::LME, false),
+            Ok(efer::SCE | efer::NXE | efer::LME)
+        );
     }
 
     #[test]
     fn efer_keeps_lme_while_paging_is_on() {
-        assert_eq!(checked_efer(0, EFER_LME, true), Err(GeneralProtection));
-        assert_eq!(checked_efer(EFER_LME | EFER_LMA, 0, true), Err(GeneralProtection));
-        assert_eq!(checked_efer(EFER_LME | EFER_LMA, EFER_LME | SCE, true), Ok(EFER_LME | EFER_LMA | SCE));
-        assert_eq!(checked_efer(EFER_LME, 0, false), Ok(0));
+        assert_eq!(checked_efer(0, efer::LME, true), Err(GeneralProtection));
+        assert_eq!(checked_efer(efer::LME | efer::LMA, 0, true), Err(GeneralProtection));
+        assert_eq!(
+            checked_efer(efer::LME | efer::LMA, efer::LME | efer::SCE, true),
+            Ok(efer::LME | efer::LMA | efer::SCE)
+        );
+        assert_eq!(checked_efer(efer::LME, 0, false), Ok(0));
     }
 
     #[test]
     fn efer_lma_cannot_be_written() {
-        assert_eq!(checked_efer(0, EFER_LMA, false), Ok(0));
-        assert_eq!(checked_efer(EFER_LMA | EFER_LME, EFER_LME, true), Ok(EFER_LMA | EFER_LME));
+        assert_eq!(checked_efer(0, efer::LMA, false), Ok(0));
+        assert_eq!(checked_efer(efer::LMA | efer::LME, efer::LME, true), Ok(efer::LMA | efer::LME));
     }
 
     #[test]
