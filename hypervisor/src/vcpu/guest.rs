@@ -2,6 +2,7 @@
 //! A guest that is out: its vCPU between an exit and the next entry, as the handlers of exits work on it.
 
 use crate::console;
+use crate::irqchip::Destination;
 use crate::irqchip::local_apic::Effect;
 use crate::vcpu::emulate::RegisterFile;
 use crate::vcpu::end::End;
@@ -99,6 +100,8 @@ impl Guest<'_> {
                 self.state.timer_changed = true;
                 Ok(())
             }
+            // It has one vCPU: there is nobody else.
+            Effect::Send(message) if message.destination == Destination::EveryoneElse => Ok(()),
             Effect::Send(message) => self.state.deliver(message),
             Effect::EndOfInterrupt { vector } => {
                 for message in self.machine.end_of_interrupt(vector) {
