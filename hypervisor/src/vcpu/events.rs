@@ -4,6 +4,7 @@
 use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::BLOCKED_FOR_ONE_INSTRUCTION;
 use crate::vcpu::guest::Guest;
+use crate::vcpu::guest::SINGLE_STEP;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
 use evmcs::controls::PrimaryControls;
@@ -45,7 +46,12 @@ impl Guest<'_> {
     /// Whether something waits that ends HLT.
     #[must_use]
     pub fn has_wake_up(&self) -> bool {
-        self.state.nmi || self.state.exception.is_some() || self.state.apic.pending().is_some() && self.interruptible()
+        let nmi_allowed = || self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE) & BLOCKED_BY_NMI == 0;
+        let single_step = || self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) & SINGLE_STEP != 0;
+        self.state.exception.is_some()
+            || self.state.apic.pending().is_some() && self.interruptible()
+            || self.state.nmi && nmi_allowed()
+            || single_step()
     }
 
     fn inject_exception(&mut self, exception: Exception) {

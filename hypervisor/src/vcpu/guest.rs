@@ -18,8 +18,10 @@ use evmcs::field;
 const TRAP_FLAG: u64 = 1 << 8;
 /// Blocking by STI and by MOV SS (SDM vol. 3, table 25-3).
 pub const BLOCKED_FOR_ONE_INSTRUCTION: u32 = 0b11;
+/// BTF of IA32_DEBUGCTL.
+const BRANCHES_ONLY: u64 = 1 << 1;
 /// BS of the pending debug exceptions (SDM vol. 3, table 25-4).
-const SINGLE_STEP: u64 = 1 << 14;
+pub const SINGLE_STEP: u64 = 1 << 14;
 /// L of a code segment's access rights.
 const LONG_CODE: u32 = 1 << 13;
 /// CR0.PG.
@@ -67,9 +69,13 @@ impl Guest<'_> {
         }
     }
 
-    /// The instruction was executed with TF set: #DB follows it.
+    /// The instruction was executed with TF set: #DB follows it, unless the guest steps from branch to branch (SDM vol. 3,
+    /// 18.4.3), and none that is played is one.
     #[cold]
     fn single_step(&mut self) {
+        if self.vmcs.read(field::GUEST_IA32_DEBUGCTL) & BRANCHES_ONLY != 0 {
+            return;
+        }
         let pending = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS);
         self.vmcs.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending | SINGLE_STEP);
     }
