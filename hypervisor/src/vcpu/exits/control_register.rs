@@ -57,7 +57,7 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let qualification = ControlRegisterQualification::from(raw);
     let number = qualification.general_register();
     let result = match (qualification.register(), qualification.access()) {
-        (0, 0) => set_cr0(guest, guest.register(number)),
+        (0, 0) => set_cr0(guest, operand(guest, number)),
         // A bit was to be set that the guest may not set; all the others it sets without an exit.
         (4, 0) => Err(Exception::GeneralProtection),
         (8, 0) => set_cr8(guest, guest.register(number)),
@@ -73,6 +73,12 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     };
     guest.advance_or_raise(result);
     Ok(())
+}
+
+/// What is moved: outside of 64-bit mode, 32 bits (SDM vol. 2B, MOV—Move to/from Control Registers).
+fn operand(guest: &Guest<'_>, number: u8) -> u64 {
+    let value = guest.register(number);
+    if guest.in_64_bit_mode() { value } else { value & 0xffff_ffff }
 }
 
 fn set_cr8(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
@@ -99,7 +105,9 @@ fn set_cr0(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
     if impossible {
         return Err(Exception::GeneralProtection);
     }
-    if turns_on(PAGING) && efer & EFER_LME == 0 && cr4 & PAE != 0 {
+    let pae_paging = has(PAGING) && efer & EFER_LME == 0 && cr4 & PAE != 0;
+    let shown = old & !CR0_OWNED | guest.vmcs.read(field::CR0_READ_SHADOW) & CR0_OWNED;
+    if pae_paging && (value ^ shown) & (PAGING | CACHE_DISABLE | NOT_WRITE_THROUGH) != 0 {
         load_directory_pointers(guest)?;
     }
     if turns_on(PAGING) && efer & EFER_LME != 0 {
