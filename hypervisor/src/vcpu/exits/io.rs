@@ -22,7 +22,7 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     if qualification.string() {
         return string(guest, qualification);
     }
-    let (port, size) = (qualification.port(), qualification.size_less_one() + 1);
+    let (port, size) = (qualification.port(), size(qualification));
     let effect = if qualification.input() {
         let (value, effect) = guest.machine.read_port(port, size);
         let rax = &mut guest.frame.registers.rax;
@@ -33,6 +33,16 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     };
     guest.advance();
     carry_out(guest, effect)
+}
+
+/// Bytes of an element: 1, 2 or 4, whatever the field says.
+#[inline]
+fn size(qualification: IoQualification) -> u8 {
+    match qualification.size_less_one() {
+        0 => 1,
+        1 => 2,
+        _ => 4,
+    }
 }
 
 /// An input of 32 bits clears what is above, as every instruction with 32-bit operands does; a smaller one keeps it.
@@ -75,7 +85,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
         guest.advance();
         return Ok(());
     }
-    let (port, size) = (qualification.port(), qualification.size_less_one() + 1);
+    let (port, size) = (qualification.port(), size(qualification));
     let address = guest.vmcs.read(field::GUEST_LINEAR_ADDRESS);
     let mut bytes = [0; 4];
     let bytes = &mut bytes[..usize::from(size)];
