@@ -95,3 +95,6 @@ impl Guest<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,6 @@ impl RegisterFile for Guest<'_> {
         self.vmcs.write(field::GUEST_RFLAGS, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

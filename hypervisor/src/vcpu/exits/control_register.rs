@@ -153,3 +153,6 @@ fn load_directory_pointers(guest: &mut Guest<'_>) -> Result<(), Exception> {
     guest.vmcs.write(field::GUEST_PDPTE3, pointers[3]);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

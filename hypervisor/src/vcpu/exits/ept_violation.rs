@@ -161,3 +161,6 @@ fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,21 +148,4 @@ fn replaced(old: u64, new: u64, mask: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_inputs_keep_what_is_above_and_wide_ones_clear_it() {
-        let old = 0x1122_3344_5566_7788;
-        assert_eq!(merged(old, 0xff, 1), 0x1122_3344_5566_77ff);
-        assert_eq!(merged(old, 0xffff, 2), 0x1122_3344_5566_ffff);
-        assert_eq!(merged(old, 0xffff_ffff, 4), 0xffff_ffff);
-    }
-
-    #[test]
-    fn registers_wrap_at_their_address_size() {
-        assert_eq!(replaced(0xabcd_ffff, 0x1_0000, address_mask(0)), 0xabcd_0000);
-        assert_eq!(replaced(0x1_ffff_ffff, 0x2_0000_0000, address_mask(1 << 7)), 0);
-        assert_eq!(replaced(u64::MAX, 0, address_mask(2 << 7)), 0);
-    }
-}
+mod tests;

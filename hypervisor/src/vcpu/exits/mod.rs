@@ -88,3 +88,6 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
