@@ -8,6 +8,7 @@ use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::BLOCKED_BY_NMI;
 use crate::vcpu::guest::BLOCKED_FOR_ONE_INSTRUCTION;
 use crate::vcpu::guest::Guest;
+use crate::vcpu::guest::SINGLE_STEP;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
 use evmcs::controls::PrimaryControls;
@@ -34,9 +35,12 @@ impl Guest<'_> {
     /// Whether something waits that ends HLT.
     #[must_use]
     pub fn has_wake_up(&self) -> bool {
-        self.state.nmi
-            || self.state.exception.is_some()
+        let nmi_allowed = || self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE) & BLOCKED_BY_NMI == 0;
+        let single_step = || self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) & SINGLE_STEP != 0;
+        self.state.exception.is_some()
             || self.state.apic.pending().is_some() && self.interrupts_enabled()
+            || self.state.nmi && nmi_allowed()
+            || single_step()
     }
 
     /// Whether the guest takes interrupts.
@@ -102,3 +106,6 @@ impl Guest<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,8 +22,10 @@ use evmcs::field;
 pub const BLOCKED_FOR_ONE_INSTRUCTION: u32 = 0b11;
 /// Blocking by NMI.
 pub const BLOCKED_BY_NMI: u32 = 1 << 3;
+/// BTF of IA32_DEBUGCTL.
+const BRANCHES_ONLY: u64 = 1 << 1;
 /// BS (SDM vol. 3, "Format of Pending-Debug-Exceptions").
-const SINGLE_STEP: u64 = 1 << 14;
+pub const SINGLE_STEP: u64 = 1 << 14;
 /// L of a code segment's access rights.
 const LONG_CODE: u32 = 1 << 13;
 
@@ -75,16 +77,20 @@ impl Guest<'_> {
         }
     }
 
-    /// HLT: waits for an interrupt, unless a single step's #DB wakes it at once.
+    /// HLT: waits for what ends it.
     pub fn halt(&mut self) {
         self.advance();
-        self.state.halted = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) == 0;
+        self.state.halted = true;
         self.state.attention = true;
     }
 
-    /// The instruction was executed with TF set: #DB follows it.
+    /// The instruction was executed with TF set: #DB follows it, unless the guest steps from branch to branch (SDM vol. 3,
+    /// "Single-Stepping on Branches"), and none that is played is one.
     #[cold]
     fn single_step(&mut self) {
+        if self.vmcs.read(field::GUEST_IA32_DEBUGCTL) & BRANCHES_ONLY != 0 {
+            return;
+        }
         let pending = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS);
         self.vmcs.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending | SINGLE_STEP);
     }
@@ -207,3 +213,6 @@ impl RegisterFile for Guest<'_> {
         self.vmcs.write(field::GUEST_RFLAGS, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

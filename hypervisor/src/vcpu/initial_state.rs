@@ -141,3 +141,6 @@ fn write_descriptor_table(vmcs: &mut Active<'_>, base: u64, limit: u16) {
     vmcs.write(field::GUEST_GDTR_BASE, base);
     vmcs.write(field::GUEST_GDTR_LIMIT, u32::from(limit));
 }
+
+#[cfg(test)]
+mod tests;

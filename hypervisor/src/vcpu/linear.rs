@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guest-linear memory, as an instruction of the guest would reach it.
 
+use crate::mmu::GuestMemory;
 use crate::mmu::guest_walk::Access;
 use crate::mmu::guest_walk::AccessKind;
 use crate::mmu::guest_walk::MAX_INSTRUCTION;
@@ -13,10 +14,16 @@ use evmcs::field;
 /// Lowest privilege.
 const USER: u8 = 3;
 
+/// The address of `offset` in a segment. Outside of 64-bit mode it wraps at 4 GiB (SDM vol. 1, 3.3.7.1).
+pub fn address(guest: &Guest<'_>, base: u64, offset: u64) -> u64 {
+    let linear = base.wrapping_add(offset);
+    if guest.in_64_bit_mode() { linear } else { linear & 0xffff_ffff }
+}
+
 /// Fetches the bytes at RIP; gives how many could be fetched.
 pub fn fetch(guest: &Guest<'_>, buffer: &mut [u8; MAX_INSTRUCTION]) -> Result<usize, Exception> {
     let base = if guest.in_64_bit_mode() { 0 } else { guest.vmcs.read(field::GUEST_CS_BASE) };
-    let linear = base.wrapping_add(guest.vmcs.read(field::GUEST_RIP));
+    let linear = address(guest, base, guest.vmcs.read(field::GUEST_RIP));
     let user = guest.privilege_level() == USER;
     paging(guest).fetch_instruction(&guest.machine.ram, linear, user, buffer).map_err(exception)
 }
@@ -35,12 +42,13 @@ pub fn write(guest: &Guest<'_>, linear: u64, bytes: &[u8]) -> Result<(), Excepti
         .map_err(exception)
 }
 
-/// Whether `len` bytes, which are in two pages at most, could be written.
+/// Whether `len` bytes, which are in two pages at most, could be written: whether there is RAM, too.
 pub fn check_write(guest: &Guest<'_>, linear: u64, len: usize) -> Result<(), Exception> {
-    let (paging, access) = (paging(guest), access(guest, AccessKind::Write));
+    let (paging, access, ram) = (paging(guest), access(guest, AccessKind::Write), &guest.machine.ram);
     let last = linear.wrapping_add(len as u64 - 1);
     for byte in [linear, last] {
-        paging.translate(&guest.machine.ram, byte, access).map_err(exception)?;
+        let address = paging.translate(ram, byte, access).map_err(exception)?;
+        ram.read(address, &mut [0]).map_err(|unbacked| exception(unbacked.into()))?;
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ pub mod guest;
 mod host_state;
 pub mod initial_state;
 mod linear;
+#[cfg(test)]
+pub(crate) mod model;
 pub mod msr_policy;
 #[cfg(target_os = "none")]
 mod processor_state;

@@ -168,3 +168,6 @@ impl Machine {
         self.io_apic.lock().end_of_interrupt(vector)
     }
 }
+
+#[cfg(test)]
+mod tests;

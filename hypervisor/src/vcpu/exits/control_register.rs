@@ -48,8 +48,8 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let qualification = ControlRegisterQualification::from(raw);
     let number = qualification.general_register();
     let result = match (qualification.register(), qualification.access()) {
-        (0, 0) => set_cr0(guest, guest.register(number)),
-        (4, 0) => set_cr4(guest, guest.register(number)),
+        (0, 0) => set_cr0(guest, operand(guest, number)),
+        (4, 0) => set_cr4(guest, operand(guest, number)),
         (8, 0) => set_cr8(guest, guest.register(number)),
         (8, 1) => {
             let value = guest.state.apic.cr8();
@@ -63,6 +63,12 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     };
     guest.advance_or_raise(result);
     Ok(())
+}
+
+/// What is moved: outside of 64-bit mode, 32 bits (SDM vol. 2B, MOV—Move to/from Control Registers).
+fn operand(guest: &Guest<'_>, number: u8) -> u64 {
+    let value = guest.register(number);
+    if guest.in_64_bit_mode() { value } else { value & 0xffff_ffff }
 }
 
 fn set_cr8(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
@@ -88,7 +94,9 @@ fn set_cr0(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
     if impossible {
         return Err(Exception::GeneralProtection);
     }
-    if paging_on && !long_mode && cr4 & cr4::PAE != 0 {
+    let pae_paging = has(cr0::PG) && !long_mode && cr4 & cr4::PAE != 0;
+    let shown = old & !CR0_OWNED | guest.vmcs.read(field::CR0_READ_SHADOW) & CR0_OWNED;
+    if pae_paging && (value ^ shown) & (cr0::PG | cr0::CD | cr0::NW) != 0 {
         load_directory_pointers(guest)?;
     }
     if paging_on && long_mode {
@@ -154,3 +162,6 @@ fn load_directory_pointers(guest: &mut Guest<'_>) -> Result<(), Exception> {
     guest.vmcs.write(field::GUEST_PDPTE3, pointers[3]);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

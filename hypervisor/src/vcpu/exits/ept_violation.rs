@@ -55,7 +55,8 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
         return Err(End::Nothing { address, access: Guest::access_name(qualification), rip });
     };
     // A page walk, a fetch or the delivery of an event: no instruction that could be played.
-    let by_data_access = qualification.final_access()
+    let by_data_access = qualification.linear_valid()
+        && qualification.final_access()
         && !qualification.fetch()
         && !EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION)).valid();
     let undecodable = End::Undecodable { address, rip };
@@ -129,7 +130,7 @@ fn linear_address(guest: &Guest<'_>, segment: Segment, offset: u64) -> u64 {
         Segment::Ss => guest.vmcs.read(field::GUEST_SS_BASE),
         Segment::Ds => guest.vmcs.read(field::GUEST_DS_BASE),
     };
-    base.wrapping_add(offset)
+    linear::address(guest, base, offset)
 }
 
 /// Registers have 32 bits. A smaller access gets its part of one; what a larger one gets beyond is zero.
@@ -164,3 +165,6 @@ fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

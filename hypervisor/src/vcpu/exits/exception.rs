@@ -93,3 +93,6 @@ fn take_back_interrupted_event(guest: &mut Guest<'_>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     if qualification.string() {
         return string(guest, qualification);
     }
-    let (port, size) = (qualification.port(), qualification.size_less_one() + 1);
+    let (port, size) = (qualification.port(), size(qualification));
     let effect = if qualification.input() {
         let (value, effect) = guest.machine.read_port(port, size);
         let rax = &mut guest.frame.registers.rax;
@@ -32,6 +32,16 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     };
     guest.advance();
     carry_out(guest, effect)
+}
+
+/// Bytes of an element: 1, 2 or 4, whatever the field says.
+#[inline]
+fn size(qualification: IoQualification) -> u8 {
+    match qualification.size_less_one() {
+        0 => 1,
+        1 => 2,
+        _ => 4,
+    }
 }
 
 /// An input of 32 bits clears what is above, as every instruction with 32-bit operands does; a smaller one keeps it.
@@ -74,7 +84,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
         guest.advance();
         return Ok(());
     }
-    let (port, size) = (qualification.port(), qualification.size_less_one() + 1);
+    let (port, size) = (qualification.port(), size(qualification));
     let address = guest.vmcs.read(field::GUEST_LINEAR_ADDRESS);
     let mut bytes = [0; 4];
     let bytes = &mut bytes[..usize::from(size)];
@@ -141,21 +151,4 @@ fn replaced(old: u64, new: u64, mask: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_inputs_keep_what_is_above_and_wide_ones_clear_it() {
-        let old = 0x1122_3344_5566_7788;
-        assert_eq!(merged(old, 0xff, 1), 0x1122_3344_5566_77ff);
-        assert_eq!(merged(old, 0xffff, 2), 0x1122_3344_5566_ffff);
-        assert_eq!(merged(old, 0xffff_ffff, 4), 0xffff_ffff);
-    }
-
-    #[test]
-    fn registers_wrap_at_their_address_size() {
-        assert_eq!(replaced(0xabcd_ffff, 0x1_0000, address_mask(0)), 0xabcd_0000);
-        assert_eq!(replaced(0x1_ffff_ffff, 0x2_0000_0000, address_mask(1 << 7)), 0);
-        assert_eq!(replaced(u64::MAX, 0, address_mask(2 << 7)), 0);
-    }
-}
+mod tests;

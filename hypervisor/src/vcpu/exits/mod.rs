@@ -89,3 +89,6 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,3 +136,6 @@ fn shift_tsc(guest: &mut Guest<'_>, change: u64) {
     state.change_timer();
     guest.vmcs.write(field::TSC_OFFSET, state.tsc_offset);
 }
+
+#[cfg(test)]
+mod tests;

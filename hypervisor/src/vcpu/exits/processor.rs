@@ -21,3 +21,6 @@ pub fn cpuid(guest: &mut Guest<'_>) {
     registers.rdx = u64::from(answer.edx);
     guest.advance();
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,3 +21,6 @@ pub fn handle(guest: &mut Guest<'_>) {
     }
     guest.advance_or_raise(result);
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which event is injected, and which window is asked for when one waits.
+
+use super::*;
+use crate::vcpu::model::Model;
+use crate::vmx::exit::ExitReason;
+
+const STI_BLOCKING: u32 = 1 << 0;
+const MOV_SS_BLOCKING: u32 = 1 << 1;
+
+// Offsets in the page of the local APIC.
+const TASK_PRIORITY: u64 = 0x80;
+const END_OF_INTERRUPT: u64 = 0xb0;
+const SPURIOUS_VECTOR: u64 = 0xf0;
+const INTERRUPT_COMMAND: u64 = 0x300;
+const SELF: u32 = 1 << 18;
+
+const NMI_INJECTED: u32 = 0x8000_0202;
+const GENERAL_PROTECTION_INJECTED: u32 = 0x8000_0b0d;
+
+fn external(vector: u8) -> u32 {
+    0x8000_0000 | u32::from(vector)
+}
+
+/// Ready to take interrupts.
+fn model() -> Model {
+    let mut model = Model::long_64();
+    model.write(field::GUEST_RFLAGS, 2 | rflags::IF);
+    write_apic(&mut model, SPURIOUS_VECTOR, 0x1ff);
+    model
+}
+
+fn write_apic(model: &mut Model, offset: u64, value: u32) {
+    let _ = model.state.apic.mmio_write(offset, value, 0);
+}
+
+fn interrupt(model: &mut Model, vector: u8) {
+    write_apic(model, INTERRUPT_COMMAND, SELF | u32::from(vector));
+}
+
+/// What the next entry injects. It is taken, as by that entry.
+fn injected(model: &mut Model) -> Option<u32> {
+    model.guest().deliver_events();
+    let information = model.read(field::VM_ENTRY_INTERRUPTION_INFORMATION);
+    model.write(field::VM_ENTRY_INTERRUPTION_INFORMATION, 0);
+    EventInformation::from(information).valid().then_some(information)
+}
+
+/// Whether exits for an interrupt window and for an NMI window are asked for.
+fn windows(model: &mut Model) -> (bool, bool) {
+    let controls = PrimaryControls::from_bits(model.read(field::PRIMARY_PROCESSOR_BASED_CONTROLS));
+    (controls.interrupt_window_exiting(), controls.nmi_window_exiting())
+}
+
+/// SDM vol. 3, table 7-2.
+#[test]
+fn an_exception_comes_before_an_nmi_and_that_before_an_interrupt() {
+    let mut model = model();
+    interrupt(&mut model, 0x40);
+    model.state.nmi = true;
+    model.state.exception = Some(Exception::GeneralProtection);
+    model.state.attention = true;
+    assert_eq!(injected(&mut model), Some(GENERAL_PROTECTION_INJECTED));
+    assert!(!model.state.attention, "the windows tell when to look again");
+    assert_eq!(windows(&mut model), (true, true));
+    assert_eq!(injected(&mut model), Some(NMI_INJECTED));
+    assert_eq!(windows(&mut model), (true, false));
+    assert_eq!(injected(&mut model), Some(external(0x40)));
+    assert_eq!(windows(&mut model), (false, false));
+    assert_eq!(injected(&mut model), None);
+}
+
+#[test]
+fn an_exception_has_its_error_code_if_it_has_one() {
+    let mut model = model();
+    model.write(field::VM_ENTRY_EXCEPTION_ERROR_CODE, 0x55);
+    model.state.exception = Some(Exception::InvalidOpcode);
+    assert_eq!(injected(&mut model), Some(0x8000_0306));
+    assert_eq!(model.read(field::VM_ENTRY_EXCEPTION_ERROR_CODE), 0x55);
+    model.state.exception = Some(Exception::GeneralProtection);
+    assert_eq!(injected(&mut model), Some(GENERAL_PROTECTION_INJECTED));
+    assert_eq!(model.read(field::VM_ENTRY_EXCEPTION_ERROR_CODE), 0);
+}
+
+/// SDM vol. 3, 7.8.3 and 27.3.1.5: an entry that injects under blocking fails. An exception is never blocked.
+#[test]
+fn nothing_but_an_exception_is_injected_under_blocking_by_sti_or_mov_ss() {
+    for blocking in [STI_BLOCKING, MOV_SS_BLOCKING] {
+        let mut model = model();
+        model.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking);
+        interrupt(&mut model, 0x40);
+        model.state.nmi = true;
+        assert_eq!(injected(&mut model), None);
+        assert_eq!(windows(&mut model), (true, true));
+        assert!(model.state.nmi);
+        assert_eq!(model.state.apic.pending(), Some(0x40));
+        model.state.exception = Some(Exception::InvalidOpcode);
+        assert_eq!(injected(&mut model), Some(0x8000_0306));
+        model.write(field::GUEST_INTERRUPTIBILITY_STATE, 0);
+        assert_eq!(injected(&mut model), Some(NMI_INJECTED));
+        assert_eq!(injected(&mut model), Some(external(0x40)));
+    }
+}
+
+#[test]
+fn an_interrupt_waits_for_if_and_is_then_injected_through_the_window() {
+    let mut model = model();
+    model.write(field::GUEST_RFLAGS, 2);
+    interrupt(&mut model, 0x40);
+    assert_eq!(injected(&mut model), None);
+    assert_eq!(windows(&mut model), (true, false));
+    model.write(field::GUEST_RFLAGS, 2 | rflags::IF);
+    assert_eq!(model.exit(ExitReason::INTERRUPT_WINDOW), Ok(()));
+    assert!(model.state.attention);
+    assert_eq!(injected(&mut model), Some(external(0x40)));
+    assert_eq!(windows(&mut model), (false, false));
+}
+
+#[test]
+fn an_nmi_waits_while_another_is_handled_and_if_does_not_matter_to_it() {
+    let mut model = model();
+    model.write(field::GUEST_RFLAGS, 2);
+    model.state.nmi = true;
+    model.write(field::GUEST_INTERRUPTIBILITY_STATE, BLOCKED_BY_NMI);
+    assert_eq!(injected(&mut model), None);
+    assert_eq!(windows(&mut model), (false, true));
+    model.write(field::GUEST_INTERRUPTIBILITY_STATE, 0);
+    assert_eq!(model.exit(ExitReason::NMI_WINDOW), Ok(()));
+    assert!(model.state.attention);
+    assert_eq!(injected(&mut model), Some(NMI_INJECTED));
+    assert_eq!(windows(&mut model), (false, false));
+}
+
+#[test]
+fn an_nmi_that_is_blocked_does_not_hold_back_interrupts() {
+    let mut model = model();
+    model.write(field::GUEST_INTERRUPTIBILITY_STATE, BLOCKED_BY_NMI);
+    model.state.nmi = true;
+    interrupt(&mut model, 0x40);
+    assert_eq!(injected(&mut model), Some(external(0x40)));
+    assert_eq!(windows(&mut model), (false, true));
+}
+
+#[test]
+fn with_nothing_new_the_controls_are_not_written() {
+    let mut model = model();
+    model.guest().vmcs.note_exit();
+    model.guest().deliver_events();
+    assert_eq!(model.clean_fields(), 0xffff);
+}
+
+/// SDM vol. 3, 12.8.3.1.
+#[test]
+fn an_interrupt_has_to_be_above_the_priority_of_task_and_handler() {
+    let mut model = model();
+    write_apic(&mut model, TASK_PRIORITY, 0x50);
+    interrupt(&mut model, 0x5f);
+    assert_eq!(injected(&mut model), None);
+    assert_eq!(windows(&mut model), (false, false), "no window opens for what TPR holds back");
+    interrupt(&mut model, 0x60);
+    assert_eq!(injected(&mut model), Some(external(0x60)));
+    write_apic(&mut model, TASK_PRIORITY, 0);
+    assert_eq!(injected(&mut model), None, "a handler of class 6 runs");
+    interrupt(&mut model, 0x71);
+    assert_eq!(injected(&mut model), Some(external(0x71)));
+    write_apic(&mut model, END_OF_INTERRUPT, 0);
+    write_apic(&mut model, END_OF_INTERRUPT, 0);
+    assert_eq!(injected(&mut model), Some(external(0x5f)));
+}
+
+#[test]
+fn the_higher_of_two_vectors_comes_first_and_the_other_gets_a_window_if_it_can_be_next() {
+    let mut model = model();
+    interrupt(&mut model, 0x40);
+    interrupt(&mut model, 0x80);
+    assert_eq!(injected(&mut model), Some(external(0x80)));
+    assert_eq!(windows(&mut model), (false, false), "0x40 has to wait for the EOI");
+    write_apic(&mut model, END_OF_INTERRUPT, 0);
+    assert_eq!(injected(&mut model), Some(external(0x40)));
+}
+
+/// What each kind of event does to a guest that has halted (SDM vol. 2A, HLT).
+#[test]
+fn halt_ends_with_an_nmi_an_exception_or_an_interrupt_that_can_be_taken() {
+    let wakes = |prepare: fn(&mut Model)| {
+        let mut model = model();
+        prepare(&mut model);
+        model.guest().has_wake_up()
+    };
+    assert!(!wakes(|_| {}));
+    assert!(wakes(|model| interrupt(model, 0x40)));
+    assert!(!wakes(|model| {
+        interrupt(model, 0x40);
+        model.write(field::GUEST_RFLAGS, 2);
+    }));
+    assert!(!wakes(|model| {
+        interrupt(model, 0x40);
+        write_apic(model, TASK_PRIORITY, 0x40);
+    }));
+    assert!(wakes(|model| {
+        model.state.nmi = true;
+        model.write(field::GUEST_RFLAGS, 2);
+    }));
+    assert!(wakes(|model| model.state.exception = Some(Exception::InvalidOpcode)));
+}
+
+/// It is held back until the handler of the last one ends with IRET, and a halted guest executes none.
+#[test]
+fn an_nmi_that_is_blocked_does_not_end_halt() {
+    let mut model = model();
+    model.state.nmi = true;
+    model.write(field::GUEST_INTERRUPTIBILITY_STATE, BLOCKED_BY_NMI);
+    assert!(!model.guest().has_wake_up());
+}
+
+/// SDM vol. 2A, HLT: a debug exception resumes execution. The HLT instruction itself was single-stepped.
+#[test]
+fn a_pending_single_step_ends_halt() {
+    let mut model = model();
+    model.write(field::GUEST_RFLAGS, 2 | 1 << 8);
+    assert_eq!(model.exit(ExitReason::HLT), Ok(()));
+    assert!(model.state.halted && model.guest().has_wake_up());
+}
+
+/// SDM vol. 3, "VM-Entry Control Fields": an error code in real mode makes the entry fail.
+#[test]
+fn in_real_mode_exceptions_have_no_error_code() {
+    let mut model = model();
+    let cr0 = model.read(field::GUEST_CR0);
+    model.write(field::GUEST_CR0, cr0 & !(cr0::PE | cr0::PG));
+    model.guest().raise(Exception::GeneralProtection);
+    assert_eq!(injected(&mut model), Some(0x8000_030d));
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who answers where, and what follows from it.
+
+use super::*;
+use crate::irqchip::Destination;
+use crate::vcpu::model;
+use core::num::NonZeroU32;
+
+const MODEM_CONTROL: u16 = UART + 4;
+const INTERRUPT_ENABLE: u16 = UART + 1;
+const LINE_STATUS: u16 = UART + 5;
+const SCRATCH: u16 = UART_LAST;
+
+/// OUT2, which connects the UART's interrupt.
+const CONNECTED: u32 = 8;
+const RECEIVED_DATA: u32 = 1;
+
+fn machine() -> Machine {
+    Machine::new(GuestRam::default(), model::cpuid(), model::CR4_HAS)
+}
+
+/// With the UART's interrupt connected, and its pin leading to vector 0x44, edge triggered.
+fn with_interrupt() -> Machine {
+    let machine = machine();
+    assert!(machine.write_io_apic(0, 0x10 + 2 * UART_PIN as u32).is_empty());
+    assert!(machine.write_io_apic(0x10, 0x44).is_empty());
+    assert_eq!(machine.write_port(MODEM_CONTROL, 1, CONNECTED), PortEffect::default());
+    machine
+}
+
+fn nothing_from(answer: (u32, PortEffect)) -> u32 {
+    assert_eq!(answer.1, PortEffect::default());
+    answer.0
+}
+
+#[test]
+fn only_the_ports_of_devices_answer() {
+    let machine = machine();
+    let answers = |port: &u16| nothing_from(machine.read_port(*port, 1)) != 0xff;
+    let ports: Vec<u16> = (0..=u16::MAX).filter(answers).collect();
+    let uart = UART..=UART_LAST;
+    assert_eq!(ports, uart.chain([0x600, 0x601, 0x602]).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_wide_access_is_one_of_each_port() {
+    let machine = machine();
+    machine.write_port(SCRATCH, 1, 0x5a);
+    assert_eq!(nothing_from(machine.read_port(LINE_STATUS, 4)), 0xff5a_b060);
+    assert_eq!(nothing_from(machine.read_port(0x5fe, 4)), 0x0000_ffff);
+    // The high byte of a word at the last port before the UART is what is sent.
+    assert_eq!(machine.write_port(UART - 1, 2, 0x4100).output, Some(b'A'));
+    assert_eq!(machine.write_port(0x5ff, 2, 0x3400).power, Some(PowerEvent::PowerOff));
+    assert_eq!(machine.write_port(0x600, 4, 0x0001_0000).power, Some(PowerEvent::Reset));
+}
+
+#[test]
+fn the_line_is_told_to_the_io_apic_when_it_changes() {
+    let machine = with_interrupt();
+    assert_eq!(machine.write_port(INTERRUPT_ENABLE, 1, RECEIVED_DATA), PortEffect::default());
+    let mut typed = b"ab".iter().copied();
+    let (message, drained) = machine.receive(|| typed.next());
+    let message = message.expect("the line rose");
+    assert_eq!((message.vector, message.destination), (0x44, Destination::Physical(0)));
+    assert!(!drained, "without its FIFO the UART has room for one byte");
+    assert_eq!(machine.receive(|| typed.next()), (None, false));
+    assert_eq!(nothing_from(machine.read_port(UART, 1)), b'a'.into());
+    let (message, drained) = machine.receive(|| typed.next());
+    assert!(message.is_some() && !drained);
+    assert_eq!(nothing_from(machine.read_port(UART, 1)), b'b'.into());
+    assert_eq!(machine.receive(|| typed.next()), (None, true));
+}
+
+#[test]
+fn no_byte_is_taken_that_there_is_no_room_for() {
+    let machine = machine();
+    let mut asked = 0;
+    let mut endless = || {
+        asked += 1;
+        Some(0)
+    };
+    assert_eq!(machine.receive(&mut endless), (None, false));
+    const FIFO: u16 = UART + 2;
+    machine.write_port(FIFO, 1, 1);
+    assert_eq!(machine.receive(&mut endless), (None, false));
+    const LOOPBACK: u32 = 16;
+    machine.write_port(MODEM_CONTROL, 1, LOOPBACK);
+    assert_eq!(machine.receive(&mut endless), (None, false));
+    assert_eq!(asked, 1 + 16);
+}
+
+#[test]
+fn device_pages_are_one_page_each_and_the_local_apics_follows_its_mode() {
+    let machine = machine();
+    let mut apic = LocalApic::new(0, true, NonZeroU32::MIN);
+    let page = |address, apic: &LocalApic| machine.device_page(GuestPhysical(address), apic);
+    let around = |base: u64| [base - 1, base, base + 0xfff, base + 0x1000, base | 1 << 32, base | 1 << 63];
+    let io_apic = Some(DevicePage::IoApic);
+    let local_apic = Some(DevicePage::LocalApic);
+    assert_eq!(around(IO_APIC_BASE).map(|at| page(at, &apic)), [None, io_apic, io_apic, None, None, None]);
+    assert_eq!(
+        around(LOCAL_APIC_BASE).map(|at| page(at, &apic)),
+        [None, local_apic, local_apic, None, None, None]
+    );
+    assert_eq!(apic.set_base(0xfee0_0d00).err(), None);
+    assert_eq!(page(LOCAL_APIC_BASE, &apic), None);
+    assert_eq!(page(IO_APIC_BASE, &apic), io_apic);
+}
