@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -19,13 +21,16 @@ use rustix::process::Signal;
 /// Exit status of a tool that was interrupted, as shells give it for SIGINT (128 + 2).
 pub const EXIT_STATUS: u8 = 130;
 
+/// One request may come as several signals: to the process, and to its group. Only one that comes later is impatience.
+const TIME_TO_END: Duration = Duration::from_secs(1);
+
 /// Whether this process was asked to end, and the children that must end with it. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    interrupted: bool,
+    interrupted: Option<Instant>,
     children: Vec<Target>,
 }
 
@@ -48,7 +53,8 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP: the first one ends the children, a second one this process too.
+    /// Takes over SIGINT, SIGTERM and SIGHUP: the first one ends the children, which ends the
+    /// work; one that comes a second or more later ends this process where it stands.
     ///
     /// # Errors
     /// When called twice in one process.
@@ -64,7 +70,7 @@ impl Interrupt {
     /// # Errors
     /// [`Interrupted`], if it was.
     pub fn check(&self) -> Result<(), Interrupted> {
-        if self.state().interrupted { Err(Interrupted) } else { Ok(()) }
+        if self.state().interrupted.is_some() { Err(Interrupted) } else { Ok(()) }
     }
 
     /// Starts `command` in a process group of its own, so that its descendants end with it.
@@ -86,7 +92,7 @@ impl Interrupt {
     fn start(&self, command: &mut Command, target: fn(Pid) -> Target) -> Result<Running> {
         // Locked throughout: a child is either refused or known to the handler, never missed by it.
         let mut state = self.state();
-        if state.interrupted {
+        if state.interrupted.is_some() {
             return Err(Interrupted.into());
         }
         let child = command
@@ -100,11 +106,14 @@ impl Interrupt {
 
     fn raise(&self) {
         let mut state = self.state();
-        if state.interrupted {
-            state.children.iter().for_each(|child| child.signal(Signal::KILL));
-            std::process::exit(i32::from(EXIT_STATUS));
+        if let Some(first) = state.interrupted {
+            if first.elapsed() >= TIME_TO_END {
+                state.children.iter().for_each(|child| child.signal(Signal::KILL));
+                std::process::exit(i32::from(EXIT_STATUS));
+            }
+            return;
         }
-        state.interrupted = true;
+        state.interrupted = Some(Instant::now());
         state.children.iter().for_each(|child| child.signal(Signal::TERM));
     }
 
@@ -177,7 +186,7 @@ mod tests {
             if rustix::process::test_kill_process_group(group).is_err() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
         panic!("a descendant outlived the interrupt");
     }
