@@ -16,6 +16,9 @@ use sha2::Sha256;
 
 use crate::interrupt::Interrupt;
 
+/// What the names of entries under construction start with.
+const UNFINISHED: &str = "unfinished-";
+
 /// The cache of this user, shared by all clones.
 #[derive(Debug)]
 pub struct Cache {
@@ -84,8 +87,9 @@ impl Cache {
         if folder.is_dir() {
             return Ok(folder);
         }
+        self.sweep()?;
         let unfinished = tempfile::Builder::new()
-            .prefix(&format!("unfinished-{}-", recipe.name))
+            .prefix(UNFINISHED)
             .tempdir_in(&self.root)
             .with_context(|| self.unwritable())?;
         make(unfinished.path())?;
@@ -117,6 +121,16 @@ impl Cache {
         }
     }
 
+    /// Removes what setups that were killed left behind. Whoever has the lock is the only one at work.
+    fn sweep(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.root).with_context(|| self.unwritable())?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_dir_all(entry.path()).with_context(|| self.unwritable())?;
+            }
+        }
+        Ok(())
+    }
+
     fn unwritable(&self) -> String {
         format!("cannot write to the cache {}; XDG_CACHE_HOME names another place", self.root.display())
     }
@@ -145,6 +159,16 @@ mod tests {
         assert_eq!(fs::read_to_string(first.join("file")).unwrap(), "first");
         let changed = cache.entry(&interrupt, &Recipe { name: "thing", text: "2" }, make("changed")).unwrap();
         assert_eq!(fs::read_to_string(changed.join("file")).unwrap(), "changed");
+    }
+
+    #[test]
+    fn what_a_killed_setup_left_is_swept_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache_in(folder.path());
+        let left = cache.root.join("unfinished-abc");
+        fs::create_dir_all(left.join("half")).unwrap();
+        cache.entry(&Interrupt::default(), &Recipe { name: "thing", text: "1" }, |_| Ok(())).unwrap();
+        assert!(!left.exists());
     }
 
     #[test]

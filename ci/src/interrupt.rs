@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -19,13 +21,16 @@ use rustix::process::Signal;
 /// Exit status of a tool that was interrupted, as shells give it for SIGINT (128 + 2).
 pub const EXIT_STATUS: u8 = 130;
 
+/// One request may come as several signals: to the process, and to its group. Only one that comes later is impatience.
+const TIME_TO_END: Duration = Duration::from_secs(1);
+
 /// Whether this process was asked to end, and the children that must end with it. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    interrupted: bool,
+    interrupted: Option<Instant>,
     children: Vec<Target>,
 }
 
@@ -48,7 +53,8 @@ impl fmt::Display for Interrupted {
 impl std::error::Error for Interrupted {}
 
 impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP: the first one ends the children, a second one this process too.
+    /// Takes over SIGINT, SIGTERM and SIGHUP: the first one ends the children, which ends the
+    /// work; one that comes a second or more later ends this process where it stands.
     ///
     /// # Errors
     /// When called twice in one process.
@@ -64,7 +70,7 @@ impl Interrupt {
     /// # Errors
     /// [`Interrupted`], if it was.
     pub fn check(&self) -> Result<(), Interrupted> {
-        if self.state().interrupted { Err(Interrupted) } else { Ok(()) }
+        if self.state().interrupted.is_some() { Err(Interrupted) } else { Ok(()) }
     }
 
     /// Starts `command` in a process group of its own, so that its descendants end with it.
@@ -86,7 +92,7 @@ impl Interrupt {
     fn start(&self, command: &mut Command, target: fn(Pid) -> Target) -> Result<Running> {
         // Locked throughout: a child is either refused or known to the handler, never missed by it.
         let mut state = self.state();
-        if state.interrupted {
+        if state.interrupted.is_some() {
             return Err(Interrupted.into());
         }
         let child = command
@@ -100,11 +106,14 @@ impl Interrupt {
 
     fn raise(&self) {
         let mut state = self.state();
-        if state.interrupted {
-            state.children.iter().for_each(|child| child.signal(Signal::KILL));
-            std::process::exit(i32::from(EXIT_STATUS));
+        if let Some(first) = state.interrupted {
+            if first.elapsed() >= TIME_TO_END {
+                state.children.iter().for_each(|child| child.signal(Signal::KILL));
+                std::process::exit(i32::from(EXIT_STATUS));
+            }
+            return;
         }
-        state.interrupted = true;
+        state.interrupted = Some(Instant::now());
         state.children.iter().for_each(|child| child.signal(Signal::TERM));
     }
 
@@ -161,25 +170,25 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
     fn a_child_ends_with_its_descendants_when_interrupted() {
         let interrupt = Interrupt::default();
-        let running = interrupt
-            .spawn(Command::new("sh").args(["-c", "sleep 1000 & wait"]).stdin(std::process::Stdio::null()))
-            .unwrap();
-        let Target::Group(group) = running.target else { panic!("not in a group of its own") };
+        let script = "sleep 20 & echo started; wait";
+        let mut running =
+            interrupt.spawn(Command::new("sh").args(["-c", script]).stdout(Stdio::piped())).unwrap();
+        let mut output = running.child().stdout.take().unwrap();
+        output.read_exact(&mut [0; "started\n".len()]).unwrap();
+        let interrupted = Instant::now();
         interrupt.raise();
         assert!(running.wait().unwrap_err().is::<Interrupted>());
-        // The grandchild is reaped by init; until then the group still exists, as a zombie's.
-        for _ in 0..100 {
-            if rustix::process::test_kill_process_group(group).is_err() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        panic!("a descendant outlived the interrupt");
+        // Whoever is left holds the pipe open.
+        output.read_to_end(&mut Vec::new()).unwrap();
+        assert!(interrupted.elapsed() < Duration::from_secs(10), "a descendant outlived the interrupt");
     }
 
     #[test]

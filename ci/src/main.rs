@@ -58,9 +58,13 @@ enum Command {
 fn main() -> ExitCode {
     match execute(Arguments::parse().command) {
         Ok(status) => ExitCode::from(status),
+        Err(error) if error.is::<Interrupted>() => {
+            eprintln!("satori: {Interrupted}");
+            ExitCode::from(interrupt::EXIT_STATUS)
+        }
         Err(error) => {
             eprintln!("satori: {error:#}");
-            ExitCode::from(if error.is::<Interrupted>() { interrupt::EXIT_STATUS } else { 1 })
+            ExitCode::FAILURE
         }
     }
 }

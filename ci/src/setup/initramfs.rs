@@ -86,13 +86,17 @@ mod tests {
             }
             let mut content = Vec::new();
             std::io::Read::read_to_end(&mut reader, &mut content).unwrap();
-            files.push((reader.entry().name().to_owned(), reader.entry().mode(), content));
+            let entry = reader.entry();
+            if entry.name() == "dev/console" {
+                assert_eq!((entry.mode(), entry.rdev_major(), entry.rdev_minor()), (CHARACTER_DEVICE, 5, 1));
+            }
+            files.push((entry.name().to_owned(), entry.mode(), content));
             rest = reader.finish().unwrap();
         }
         assert!(files.contains(&("bin/busybox".into(), PROGRAM, b"busybox' content".to_vec())));
         assert!(files.iter().any(|(name, mode, content)| {
             name == "init" && *mode == PROGRAM && content.starts_with(b"#!/bin/busybox sh\n")
         }));
-        assert!(files.iter().any(|(name, mode, _)| name == "dev/console" && *mode == CHARACTER_DEVICE));
+        assert!(files.iter().any(|(name, ..)| name == "dev/console"));
     }
 }

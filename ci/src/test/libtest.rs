@@ -111,14 +111,15 @@ mod tests {
     #[test]
     fn results_are_read_whatever_tests_print() {
         let (events, _) = read(
-            "\nrunning 4 tests\ntest a::b ... ok\ntest c ... a child prints\nand more\nFAILED\n\
-             test d - should panic ... ok\ntest e ... ignored, takes an hour\nbench: cpuid 250\n\n\
+            "\nrunning 4 tests\ntest a::b ... ok\ntest c ... a child prints\nand more\nok\n\
+             test f ... FAILED\ntest d - should panic ... ok\ntest e ... ignored, takes an hour\nbench: cpuid 250\n\n\
              test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured\n",
         );
         let expected = [
             Event::Begin,
             ended("a::b", Outcome::Passed),
-            ended("c", Outcome::Failed),
+            ended("c", Outcome::Passed),
+            ended("f", Outcome::Failed),
             ended("d - should panic", Outcome::Passed),
             ended("e", Outcome::Skipped("takes an hour".into())),
             Event::Figure("bench: cpuid 250".into()),
