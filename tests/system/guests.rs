@@ -10,7 +10,9 @@ use anyhow::Result;
 use anyhow::bail;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
+use ci::image::Bundle;
 use ci::interrupt::Interrupted;
+use ci::lab::Processor;
 use ci::lab::Session;
 use tests::catalogue;
 use tests::catalogue::End;
@@ -29,21 +31,40 @@ const TIME_TO_POWER_OFF: Duration = Duration::from_secs(30);
 /// The most that these lines of `bench` may say, in instructions.
 const MOST: [(&str, u64); 2] = [("cpuid", 300), ("uart_status", 500)];
 
-/// Runs all programs that `report` wants.
+/// Runs all programs that `report` wants, on the usual CPU and on one whose APIC has to be reached in another way.
 ///
 /// # Errors
 /// When they cannot be built or started, or on an interrupt.
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
-    let wanted: Vec<&Program> = PROGRAMS.iter().filter(|program| report.wants(&test_name(program))).collect();
+    run_on(lab, report, Round { name: "guest", processor: Processor::Haswell })?;
+    run_on(lab, report, Round { name: "guest_without_x2apic", processor: Processor::WithoutX2Apic })
+}
+
+/// All programs, once.
+#[derive(Clone, Copy)]
+struct Round {
+    name: &'static str,
+    processor: Processor,
+}
+
+impl Round {
+    fn test_name(self, program: &Program) -> String {
+        format!("{}::{}", self.name, program.name)
+    }
+}
+
+fn run_on(lab: &Lab, report: &mut Report, round: Round) -> Result<()> {
+    let wanted: Vec<&Program> =
+        PROGRAMS.iter().filter(|program| report.wants(&round.test_name(program))).collect();
     if wanted.is_empty() {
         return Ok(());
     }
     let files = cargo::build_guests(&lab.workshop)?;
     let files: BTreeMap<String, PathBuf> = files.into_iter().map(|guest| (guest.name, guest.file)).collect();
     let machines = wanted.iter().map(|program| declare(program, &files)).collect::<Result<_>>()?;
-    let mut session = lab.boot_machines(machines)?;
+    let mut session = lab.boot(Bundle::Of(machines), round.processor)?;
     let mut left = wanted;
-    let ended = follow(&mut session, &mut left, report);
+    let ended = follow(&mut session, &mut left, round, report);
     // Those that never ran fail, each by itself; the first of them says why.
     let mut reason = match ended {
         Ok(()) => "its VM never ended".to_owned(),
@@ -54,7 +75,8 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         reason = format!("{reason}\n{explanation}");
     }
     for program in left {
-        report.failed(&test_name(program), std::mem::replace(&mut reason, "did not come to run".into()));
+        report
+            .failed(&round.test_name(program), std::mem::replace(&mut reason, "did not come to run".into()));
     }
     Ok(())
 }
@@ -76,19 +98,15 @@ fn vm_name(program: &Program) -> String {
     program.name.replace('_', "-")
 }
 
-fn test_name(program: &Program) -> String {
-    format!("guest::{}", program.name)
-}
-
 /// Reads what the machine prints to its end, judging each program as its VM ends and taking it out of `left`.
-fn follow(session: &mut Session, left: &mut Vec<&Program>, report: &mut Report) -> Result<()> {
+fn follow(session: &mut Session, left: &mut Vec<&Program>, round: Round, report: &mut Report) -> Result<()> {
     let mut output = Vec::new();
     while let Some(line) = session.line(LONGEST_SILENCE)? {
         match life(&line) {
             Some((_, Life::Started)) => output.clear(),
             Some((vm, Life::Ended(reason))) => {
                 if let Some(at) = left.iter().position(|program| vm_name(program) == vm) {
-                    settle(left.remove(at), &output, reason, report);
+                    settle(left.remove(at), &output, reason, round, report);
                 }
             }
             None if line.contains("PANIC in Satori") => bail!("{}", last_words(session, line)),
@@ -123,15 +141,15 @@ fn life(line: &str) -> Option<(&str, Life<'_>)> {
     Some((name, Life::Ended(reason)))
 }
 
-fn settle(program: &Program, output: &[String], reason: &str, report: &mut Report) {
+fn settle(program: &Program, output: &[String], reason: &str, round: Round, report: &mut Report) {
     let figures = output.iter().filter(|line| line.starts_with("bench: "));
     figures.for_each(|figure| println!("{figure}"));
     match judge(program, output, reason) {
-        Ok(()) => report.passed(&test_name(program)),
+        Ok(()) => report.passed(&round.test_name(program)),
         Err(why) => {
             let printed = output.join("\n");
             let why = format!("{}\n{why}\nits VM ended: {reason}\nit printed:\n{printed}", program.promises);
-            report.failed(&test_name(program), why);
+            report.failed(&round.test_name(program), why);
         }
     }
 }

@@ -54,6 +54,8 @@ pub enum Processor {
     /// later models do not.
     #[default]
     Haswell,
+    /// Haswell, but without x2APIC and without a TSC deadline, as in some clouds.
+    WithoutX2Apic,
     /// Haswell, but without VMX.
     WithoutVmx,
     /// An old one, with VMX but without EPT; given the x2APIC of later ones.
@@ -65,6 +67,7 @@ impl Processor {
     fn model(self) -> &'static str {
         match self {
             Self::Haswell => "corei7_haswell_4770",
+            Self::WithoutX2Apic => "corei7_haswell_4770, exclude_features=\"x2apic,tsc_deadline\"",
             Self::WithoutVmx => "corei7_haswell_4770, exclude_features=vmx",
             Self::WithoutEpt => "core2_penryn_t9600, add_features=x2apic",
         }
