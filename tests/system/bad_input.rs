@@ -13,6 +13,7 @@ use ci::lab::Processor;
 use ci::lab::Session;
 
 use crate::Lab;
+use crate::guests;
 use crate::report::Report;
 use crate::test;
 
@@ -56,8 +57,22 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
             command_line: None,
             time_limit_s: None,
         };
-        ends_after(with(Bundle::Of(vec![machine]))?, "vm linux: not started: linux.kernel: ")
+        let mut machines = vec![machine];
+        machines.extend(guests::named(lab, &["reset"])?);
+        runs_the_other(with(Bundle::Of(machines))?, "vm linux: not started: linux.kernel: ")
+    })?;
+    test(report, "bad_input::a_vm_larger_than_the_machine_does_not_start", || {
+        let mut machines = guests::named(lab, &["cpuid", "reset"])?;
+        machines[0].memory_mib = 1 << 20;
+        runs_the_other(with(Bundle::Of(machines))?, "vm cpuid: not started: 1048576 MiB are asked for")
     })
+}
+
+/// Satori says `line` as an error of the first VM, and runs the second to its end.
+fn runs_the_other(mut session: Session, line: &str) -> Result<()> {
+    tells(&mut session, line)?;
+    session.expect("vm reset: ended: reset", TIME_TO_END)?;
+    session.wait_for_power_off(TIME_TO_END)
 }
 
 /// Satori says `line` as an error, and ends as it does after its last VM.

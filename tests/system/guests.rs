@@ -59,9 +59,7 @@ fn run_on(lab: &Lab, report: &mut Report, round: Round) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
     }
-    let files = cargo::build_guests(&lab.workshop)?;
-    let files: BTreeMap<String, PathBuf> = files.into_iter().map(|guest| (guest.name, guest.file)).collect();
-    let machines = wanted.iter().map(|program| declare(program, &files)).collect::<Result<_>>()?;
+    let machines = declare(lab, &wanted)?;
     let mut session = lab.boot(Bundle::Of(machines), round.processor)?;
     let mut left = wanted;
     let ended = follow(&mut session, &mut left, round, report);
@@ -81,7 +79,23 @@ fn run_on(lab: &Lab, report: &mut Report, round: Round) -> Result<()> {
     Ok(())
 }
 
-fn declare(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<VirtualMachine> {
+/// Virtual machines for the programs of these names.
+///
+/// # Errors
+/// When they cannot be built, or there is none of that name.
+pub fn named(lab: &Lab, names: &[&str]) -> Result<Vec<VirtualMachine>> {
+    let find = |name: &&str| PROGRAMS.iter().find(|program| program.name == *name);
+    let programs = names.iter().map(|name| find(name).with_context(|| format!("no program {name}")));
+    declare(lab, &programs.collect::<Result<Vec<_>>>()?)
+}
+
+fn declare(lab: &Lab, programs: &[&Program]) -> Result<Vec<VirtualMachine>> {
+    let files = cargo::build_guests(&lab.workshop)?;
+    let files: BTreeMap<String, PathBuf> = files.into_iter().map(|guest| (guest.name, guest.file)).collect();
+    programs.iter().map(|program| machine(program, &files)).collect()
+}
+
+fn machine(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<VirtualMachine> {
     let kernel = files.get(program.name).with_context(|| format!("cargo built no {}", program.name))?;
     Ok(VirtualMachine {
         name: vm_name(program),

@@ -5,6 +5,7 @@
 //! tests by parts of their names; options are those of the other harness and mean nothing here.
 
 mod bad_input;
+mod footprint;
 mod guests;
 mod linux;
 mod report;
@@ -46,11 +47,15 @@ fn run(report: &mut Report) -> Result<()> {
     report.begin();
     guests::run(&lab, report)?;
     linux::run(&lab, report)?;
-    bad_input::run(&lab, report)
+    bad_input::run(&lab, report)?;
+    footprint::run(&lab, report)
 }
 
 /// For firmware, GRUB and Satori's first words, on this machine's clock.
 const TIME_TO_START: Duration = Duration::from_secs(120);
+
+/// A bundle may ask for more memory than any machine has.
+const LARGEST_MACHINE_MIB: u32 = 1024;
 
 /// What every test boots.
 struct Lab {
@@ -65,7 +70,8 @@ impl Lab {
         let iso = folder.path().join("satori.iso");
         let image = Image { satori: self.satori.clone(), command_line: "when-done=power-off".into(), bundle };
         image.write(&self.workshop, &iso)?;
-        let machine = Machine { iso, processor, cpus: 1, memory_mib: image.machine_memory_mib()? };
+        let memory_mib = image.machine_memory_mib()?.min(LARGEST_MACHINE_MIB);
+        let machine = Machine { iso, processor, cpus: 1, memory_mib };
         let mut session = machine.boot(&self.workshop)?;
         // The emulator has opened the CD once Satori speaks; then its file may go.
         session.expect("INFO  Satori", TIME_TO_START)?;

@@ -20,6 +20,8 @@ use log::info;
 pub const MANIFEST: &str = "satori.toml";
 /// The only vCPU that runs at a time has this VPID; 0 is ours (SDM vol. 3, 29.1).
 const VPID: u16 = 1;
+/// Bytes that are not for guests' RAM: tables, what a VM costs, and growth of the heap.
+const RESERVE: u64 = 4 << 20;
 /// How many exit reasons a report names.
 const REASONS_NAMED: usize = 6;
 
@@ -46,6 +48,10 @@ pub fn run_all(archive: &[u8], cpu: &mut Cpu, offer: &Offer<'_>) {
 fn run(config: &VmConfig, bundle: &Bundle<'_>, cpu: &mut Cpu, offer: &Offer<'_>) -> Result<(), VmError> {
     let name = &config.name;
     let free = frames::free_bytes();
+    let free_mib = free.saturating_sub(RESERVE) >> 20;
+    if u64::from(config.memory_mib) > free_mib {
+        return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
+    }
     let (vm, entry) = Vm::new(config, bundle, offer)?;
     let mut vcpu = Vcpu::new(cpu, &vm, entry, VPID)?;
     let (memory, tables) = (vm.machine.ram.bytes(), vm.table_bytes());

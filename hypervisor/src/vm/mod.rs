@@ -80,7 +80,14 @@ pub enum VmError {
     File(BundleError),
     /// Its kernel cannot be loaded.
     Load(LoadError),
-    /// There is not enough memory.
+    /// It asks for more memory than is free.
+    TooLarge {
+        /// What it asks for.
+        asked_mib: u32,
+        /// What is left for virtual machines.
+        free_mib: u64,
+    },
+    /// There is not enough memory in the pieces that are needed.
     Memory(OutOfFrames),
     /// Its firmware tables could not be written.
     Firmware(FirmwareError),
@@ -91,6 +98,10 @@ impl fmt::Display for VmError {
         match self {
             Self::File(error) => error.fmt(f),
             Self::Load(error) => error.fmt(f),
+            Self::TooLarge { asked_mib, free_mib } => write!(
+                f,
+                "{asked_mib} MiB are asked for and {free_mib} free: give it less, or the machine more"
+            ),
             Self::Memory(error) => error.fmt(f),
             Self::Firmware(error) => error.fmt(f),
         }
