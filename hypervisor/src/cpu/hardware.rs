@@ -117,7 +117,7 @@ pub fn dr6() -> u64 {
 pub fn set_dr6(value: u64) {
     // SAFETY: a status register that only software reads; bits 63:32 are clear, as the instruction wants.
     unsafe {
-        core::arch::asm!("mov dr6, {}", in(reg) value & 0xffff_ffff, options(nomem, nostack, preserves_flags))
+        core::arch::asm!("mov dr6, {}", in(reg) value & 0xffff_ffff, options(nomem, nostack, preserves_flags));
     };
 }
 

@@ -39,6 +39,7 @@ core::arch::global_asm!(
     r#"
     .section .text.interrupt_entries, "ax"
     .balign 16
+    .global satori_interrupt_entries
 satori_interrupt_entries:
     .set vector, 0
     .rept 256

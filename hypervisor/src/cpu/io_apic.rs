@@ -56,6 +56,6 @@ pub fn route(platform: &Platform, irq: u8, vector: u8, apic_id: u32) -> Result<b
     let pin = source.gsi.checked_sub(first).filter(|&pin| pin <= last);
     let (Some(pin), Ok(destination)) = (pin, u8::try_from(apic_id)) else { return Ok(false) };
     io_apic.write(REDIRECTION + 2 * pin + 1, u32::from(destination) << 24);
-    io_apic.write(REDIRECTION + 2 * pin, u32::from(source.low) * ACTIVE_LOW | u32::from(vector));
+    io_apic.write(REDIRECTION + 2 * pin, (u32::from(source.low) * ACTIVE_LOW) | u32::from(vector));
     Ok(true)
 }
