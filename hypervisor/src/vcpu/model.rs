@@ -180,13 +180,13 @@ impl Model {
         assert_eq!(self.all(), before);
     }
 
-    /// All that an instruction could change, but for RAM and what says that the VMCS was written.
+    /// All that an instruction could change, but for RAM, devices, and what says that the VMCS was written.
     fn all(&mut self) -> (Vec<u8>, Registers, String) {
         self.tell(field::VM_EXIT_REASON, 0);
         let mut page = vec![0; PAGE];
         self.page.copy_out(0, &mut page);
         page[CLEAN_FIELDS..CLEAN_FIELDS + 4].fill(0);
-        (page, self.frame.registers, format!("{:?} {:?}", self.state, self.machine))
+        (page, self.frame.registers, format!("{:?}", self.state))
     }
 
     /// The groups of fields that were not written since the last exit.

@@ -5,6 +5,9 @@ use super::*;
 use crate::vcpu::model::Model;
 use crate::vmx::exit::ExitReason;
 
+// Spelled out once more, so that the tests do not lean on the code.
+const INTERRUPT_FLAG: u64 = 1 << 9;
+const BLOCKED_BY_NMI: u32 = 1 << 3;
 const STI_BLOCKING: u32 = 1 << 0;
 const MOV_SS_BLOCKING: u32 = 1 << 1;
 

@@ -9,6 +9,11 @@ use crate::irqchip::Trigger;
 use crate::vcpu::model::LENGTH;
 use crate::vcpu::model::Model;
 
+// Spelled out once more, so that the tests do not lean on the code.
+const TRAP_FLAG: u64 = 1 << 8;
+const BRANCHES_ONLY: u64 = 1 << 1;
+const SINGLE_STEP: u64 = 1 << 14;
+const LONG_CODE: u32 = 1 << 13;
 const STI_BLOCKING: u32 = 1 << 0;
 const MOV_SS_BLOCKING: u32 = 1 << 1;
 const NMI_BLOCKING: u32 = 1 << 3;

@@ -7,6 +7,18 @@ use crate::vcpu::model::Model;
 use crate::vcpu::model::PHYSICAL_BITS;
 use crate::vcpu::model::RAM;
 
+// Spelled out once more, so that the tests do not lean on the code.
+const EXTENSION_TYPE: u64 = 0x10;
+const NUMERIC_ERROR: u64 = 0x20;
+const NOT_WRITE_THROUGH: u64 = 0x2000_0000;
+const CACHE_DISABLE: u64 = 0x4000_0000;
+const PAGING: u64 = 0x8000_0000;
+const PAE: u64 = 0x20;
+const VMXE: u64 = 0x2000;
+const PCIDE: u64 = 0x2_0000;
+const EFER_LME: u64 = 0x100;
+const EFER_LMA: u64 = 0x400;
+
 /// PE and ET: CR0 as the guest sees it at first in protected mode.
 const PROTECTED: u64 = 0x11;
 const LONG: u64 = cr0::PG | PROTECTED;

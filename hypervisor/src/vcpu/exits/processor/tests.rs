@@ -5,6 +5,9 @@ use super::*;
 use crate::vcpu::model::Model;
 use crate::vmx::exit::ExitReason;
 
+/// Of CR4.
+const OSXSAVE: u64 = 1 << 18;
+/// Of CPUID leaf 01H, ECX.
 const OSXSAVE_SHOWN: u64 = 1 << 27;
 
 fn cpuid_of(model: &mut Model, leaf: u64, subleaf: u64) -> [u64; 4] {

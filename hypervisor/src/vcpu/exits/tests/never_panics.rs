@@ -210,7 +210,7 @@ fn check_what_entry_checks(model: &mut Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     #[cfg_attr(miri, ignore = "reads the processor's TSC")]

@@ -13,7 +13,10 @@ const BITS_16: u32 = 0 << 7;
 const BITS_32: u32 = 1 << 7;
 const BITS_64: u32 = 2 << 7;
 
-const PRESENT_WRITE: u32 = 2;
+/// RFLAGS.DF.
+const DIRECTION: u64 = 1 << 10;
+/// In the error code of a page fault.
+const WRITE: u32 = 2;
 
 fn string(port: u16, size: u8, input: bool) -> IoQualification {
     plain(port, size, input).with_string(true)
@@ -140,7 +143,7 @@ fn a_fault_in_the_middle_leaves_the_instruction_to_be_taken_up_again() {
     assert_eq!(model.exit(ExitReason::IO_INSTRUCTION), Ok(()));
     with_input(&model, 0x5a);
     model.tell(field::GUEST_LINEAR_ADDRESS, UNMAPPED);
-    let fault = Exception::PageFault { address: UNMAPPED, error_code: PRESENT_WRITE };
+    let fault = Exception::PageFault { address: UNMAPPED, error_code: WRITE };
     model.raises(ExitReason::IO_INSTRUCTION, fault);
     assert_eq!((model.frame.registers.rdi, model.frame.registers.rcx), (UNMAPPED, 1));
     assert_eq!(input(&mut model, UART_DATA, 1) & 0xff, 0x5a, "the byte is not lost");
@@ -155,7 +158,7 @@ fn an_element_across_pages_needs_both() {
     let mut model = Model::long_64();
     with_input(&model, 0x5a);
     prepare_string(&mut model, string(UART_DATA, 4, true), UNMAPPED - 2);
-    let fault = Exception::PageFault { address: UNMAPPED + 1, error_code: PRESENT_WRITE };
+    let fault = Exception::PageFault { address: UNMAPPED + 1, error_code: WRITE };
     model.raises(ExitReason::IO_INSTRUCTION, fault);
     assert_eq!(model.load(UNMAPPED - 2), [0, 0]);
     prepare_string(&mut model, string(ABSENT, 4, true), DATA + 0xffe);
