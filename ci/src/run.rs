@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use tempfile::TempDir;
 
 use crate::bundle::VirtualMachine;
@@ -187,6 +188,11 @@ fn ready_when(options: &GuestOptions) -> String {
     if our_shell { initramfs::PROMPT.into() } else { format!("vm {NAME}: started") }
 }
 
+/// What Satori says where it cannot go on. The emulator would run for ever after.
+const HALTS: [&[u8]; 2] = [b"] ERROR halted", b"PANIC in Satori"];
+/// How long nothing more comes once Satori has halted.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Carries bytes both ways until the machine or the operator ends it.
 fn converse(
     workshop: &Workshop,
@@ -206,6 +212,8 @@ fn converse(
     } else if !headless {
         waiting = Some(Watch { text: ready.as_bytes(), seen: Vec::new() });
     }
+    let mut halts = HALTS.map(|text| Watch { text, seen: Vec::new() });
+    let mut halting = false;
     let mut unasked = (!interactive).then(Unasked::default);
     let mut stdout = std::io::stdout().lock();
     loop {
@@ -213,8 +221,9 @@ fn converse(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Ending::TimedOut);
         }
-        match session.receive(Duration::from_millis(50))? {
+        match session.receive(if halting { LAST_WORDS } else { Duration::from_millis(50) })? {
             Received::Bytes(bytes) => {
+                halting |= halts.iter_mut().any(|halt| halt.sees(&bytes));
                 let shown = unasked.as_mut().map(|unasked| unasked.shown(&bytes));
                 show(&mut stdout, shown.as_ref().unwrap_or(&bytes))?;
                 if waiting.as_mut().is_some_and(|watch| watch.sees(&bytes)) {
@@ -222,6 +231,7 @@ fn converse(
                     feed_standard_input(session.keyboard()?);
                 }
             }
+            Received::Nothing if halting => bail!("Satori has halted; its last lines say why"),
             Received::Nothing => {}
             Received::End => return Ok(Ending::PoweredOff),
         }
