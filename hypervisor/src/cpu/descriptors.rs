@@ -17,7 +17,7 @@ use x86_64::structures::gdt::Descriptor;
 use x86_64::structures::gdt::GlobalDescriptorTable;
 use x86_64::structures::tss::TaskStateSegment;
 
-/// Places in the interrupt stack table (SDM vol. 3, 7.14.5).
+/// Places in the interrupt stack table (SDM vol. 3, "Interrupt Stack Table").
 pub mod interrupt_stack {
     /// Double fault: the stack in use may be what is broken.
     pub const DOUBLE_FAULT: u16 = 0;

@@ -34,7 +34,7 @@ struct Frame {
 const NMI: u64 = 2;
 const PAGE_FAULT: u64 = 14;
 
-// 256 entries of 16 bytes. The CPU pushes an error code for some vectors (SDM vol. 3, 7.13); for the others we push a zero.
+// 256 entries of 16 bytes. The CPU pushes an error code for some vectors (SDM vol. 3, "Error Code"); for the others we push a zero.
 core::arch::global_asm!(
     r#"
     .section .text.interrupt_entries, "ax"

@@ -36,6 +36,6 @@ pub mod vector {
     pub const TIMER: u8 = 0x20;
     /// A character came in on the serial port.
     pub const SERIAL: u8 = 0x21;
-    /// What the local APIC raises when there is nothing to raise (SDM vol. 3, 12.9).
+    /// What the local APIC raises when there is nothing to raise (SDM vol. 3, "Spurious Interrupt").
     pub const SPURIOUS: u8 = 0xff;
 }

@@ -47,7 +47,7 @@ pub struct EptEntry {
     __: u16,
 }
 
-/// Write-back, of SDM vol. 3, 29.3.7.
+/// Write-back, of SDM vol. 3, "EPT and Memory Typing".
 const WRITE_BACK: u8 = 6;
 const LEVELS: u32 = 4;
 const ENTRIES: usize = 512;
@@ -83,7 +83,7 @@ impl Ept {
     }
 
     /// Value for the VMCS's EPT pointer: write-back tables, four levels, accessed and dirty bits where the CPU has them
-    /// (SDM vol. 3, table 25-9).
+    /// (SDM vol. 3, "Format of Extended-Page-Table Pointer").
     #[must_use]
     pub fn pointer(&self, accessed_dirty: bool) -> u64 {
         self.root.address()

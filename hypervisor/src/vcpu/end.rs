@@ -48,7 +48,7 @@ pub enum End {
     },
     /// The guest sent itself INIT.
     Init,
-    /// VM entry found guest state that cannot be (SDM vol. 3, 27.8).
+    /// VM entry found guest state that cannot be (SDM vol. 3, "VM-Entry Failures During or After Loading Guest State").
     InvalidGuestState {
         /// The exit qualification.
         qualification: u64,

@@ -6,7 +6,7 @@ use crate::vcpu::msr_policy;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
 
-/// An exception of the guest (SDM vol. 3, table 7-1).
+/// An exception of the guest (SDM vol. 3, "Protected-Mode Exceptions and Interrupts").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exception {
     /// #UD.

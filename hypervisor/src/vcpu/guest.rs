@@ -144,7 +144,7 @@ impl Guest<'_> {
         message.map_or(Ok(()), |message| self.state.deliver(message))
     }
 
-    /// A general register by its number in instructions (SDM vol. 2A, table 3-1).
+    /// A general register by its number in instructions (SDM vol. 2A, "Register Codes").
     #[must_use]
     pub fn register(&self, number: u8) -> u64 {
         match self.frame.registers.slot(number) {

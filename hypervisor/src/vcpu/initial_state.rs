@@ -19,7 +19,7 @@ use evmcs::Field;
 use evmcs::controls::EntryControls;
 use evmcs::field;
 
-// Access rights (SDM vol. 3, table 25-2): type, S, P, and AVL, L, D/B, G from bit 12 on.
+// Access rights (SDM vol. 3, "Format of Access Rights"): type, S, P, and AVL, L, D/B, G from bit 12 on.
 const FLAT_CODE_32: u32 = 0xc09b;
 const CODE_64: u32 = 0xa09b;
 const FLAT_DATA: u32 = 0xc093;
@@ -90,7 +90,7 @@ pub fn write(vmcs: &mut Active<'_>, entry: EntryState) -> Registers {
     }
 }
 
-/// What both ways of entry have alike: as after RESET (SDM vol. 3, table 10-1).
+/// What both ways of entry have alike: as after RESET (SDM vol. 3, "Processor States Following Power-up, Reset, or INIT").
 fn write_common(vmcs: &mut Active<'_>) {
     write_segment(vmcs, TR, Segment { selector: 0, limit: 0x67, rights: BUSY_TSS });
     write_segment(vmcs, LDTR, Segment { selector: 0, limit: 0, rights: UNUSABLE });
@@ -111,7 +111,7 @@ fn write_common(vmcs: &mut Active<'_>) {
     vmcs.write(field::GUEST_PDPTE1, 0);
     vmcs.write(field::GUEST_PDPTE2, 0);
     vmcs.write(field::GUEST_PDPTE3, 0);
-    // No shadow VMCS (SDM vol. 3, 25.4.2).
+    // No shadow VMCS (SDM vol. 3, "Guest Non-Register State").
     vmcs.write(field::VMCS_LINK_POINTER, u64::MAX);
     vmcs.write(field::VM_ENTRY_INTERRUPTION_INFORMATION, 0);
 }

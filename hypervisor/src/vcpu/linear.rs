@@ -14,7 +14,7 @@ use evmcs::field;
 /// Lowest privilege.
 const USER: u8 = 3;
 
-/// The address of `offset` in a segment. Outside of 64-bit mode it wraps at 4 GiB (SDM vol. 1, 3.3.7.1).
+/// The address of `offset` in a segment. Outside of 64-bit mode it wraps at 4 GiB (SDM vol. 1, "Canonical Addressing").
 pub fn address(guest: &Guest<'_>, base: u64, offset: u64) -> u64 {
     let linear = base.wrapping_add(offset);
     if guest.in_64_bit_mode() { linear } else { linear & 0xffff_ffff }

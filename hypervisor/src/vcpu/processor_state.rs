@@ -13,7 +13,7 @@ use crate::vcpu::msr_policy::held_by_processor;
 /// MXCSR after RESET.
 const MXCSR: u32 = 0x1f80;
 
-/// An XSAVE area of which every component is in its initial configuration (SDM vol. 1, 13.4).
+/// An XSAVE area of which every component is in its initial configuration (SDM vol. 1, "XSAVE Area").
 #[repr(C, align(64))]
 struct InitialState {
     legacy: [u32; 128],

@@ -18,7 +18,7 @@ use log::info;
 
 /// Name of the manifest in the bundle.
 pub const MANIFEST: &str = "satori.toml";
-/// The only vCPU that runs at a time has this VPID; 0 is ours (SDM vol. 3, 29.1).
+/// The only vCPU that runs at a time has this VPID; 0 is ours (SDM vol. 3, "Virtual Processor Identifiers (VPIDs)").
 const VPID: u16 = 1;
 /// Bytes that are not for guests' RAM: tables, what a VM costs, and growth of the heap.
 const RESERVE: u64 = 4 << 20;

@@ -5,7 +5,7 @@ use crate::cpu::hardware::MsrIo;
 use core::arch::x86_64::CpuidResult;
 use core::fmt;
 
-/// IA32_FEATURE_CONTROL (SDM vol. 3, 25.7).
+/// IA32_FEATURE_CONTROL (SDM vol. 3, "Enabling and Entering VMX Operation").
 pub const IA32_FEATURE_CONTROL: u32 = 0x3a;
 /// IA32_VMX_BASIC (SDM vol. 3, A.1).
 pub const IA32_VMX_BASIC: u32 = 0x480;

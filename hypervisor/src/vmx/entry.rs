@@ -9,7 +9,7 @@
 
 use core::arch::naked_asm;
 
-/// The guest's general registers, in the order of their numbers in instructions (SDM vol. 2A, table 3-1), less RSP,
+/// The guest's general registers, in the order of their numbers in instructions (SDM vol. 2A, "Register Codes"), less RSP,
 /// which the VMCS holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -117,7 +117,7 @@ pub fn host_rip() -> u64 {
 pub struct EntryFlags(u64);
 
 impl EntryFlags {
-    /// VMfail (SDM vol. 3, 31.2): CF for "no current VMCS", ZF for "an error number is in the VMCS".
+    /// VMfail (SDM vol. 3, "Conventions"): CF for "no current VMCS", ZF for "an error number is in the VMCS".
     const FAILED: u64 = 1 << 0 | 1 << 6;
 
     /// Whether the guest was not entered at all.

@@ -124,7 +124,7 @@ impl ExitReason {
     }
 }
 
-/// Exit qualification of an I/O instruction (SDM vol. 3, table 28-5).
+/// Exit qualification of an I/O instruction (SDM vol. 3, "Exit Qualification for I/O Instructions").
 #[bitfield(u64)]
 pub struct IoQualification {
     /// Bytes less one: 0, 1 or 3.
@@ -145,7 +145,7 @@ pub struct IoQualification {
     __: u32,
 }
 
-/// Exit qualification of a control register access (SDM vol. 3, table 28-3).
+/// Exit qualification of a control register access (SDM vol. 3, "Exit Qualification for Control-Register Accesses").
 #[bitfield(u64)]
 pub struct ControlRegisterQualification {
     /// Which control register.
@@ -167,7 +167,7 @@ pub struct ControlRegisterQualification {
     __: u32,
 }
 
-/// Exit qualification of an EPT violation (SDM vol. 3, table 28-7).
+/// Exit qualification of an EPT violation (SDM vol. 3, "Exit Qualification for EPT Violations").
 #[bitfield(u64)]
 pub struct EptQualification {
     /// A read.
@@ -193,7 +193,7 @@ pub struct EptQualification {
 }
 
 /// VM-entry interruption information, VM-exit interruption information and IDT-vectoring information share their shape
-/// (SDM vol. 3, 25.8.3, 25.9.2, 25.9.3).
+/// (SDM vol. 3, "VM-Entry Controls for Event Injection", "Information for VM Exits Due to Vectored Events", "Information for VM Exits That Occur During Event Delivery").
 #[bitfield(u32)]
 #[derive(PartialEq, Eq)]
 pub struct EventInformation {

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::mmu::Unbacked;
 
-/// A page fault that the guest is to get (SDM Vol. 3A, 4.7).
+/// A page fault that the guest is to get (SDM Vol. 3A, "Page-Fault Exceptions").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageFault {
     /// The linear address, for CR2.

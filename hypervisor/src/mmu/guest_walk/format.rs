@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The formats of a guest's paging structures (SDM Vol. 3A, 4.3 to 4.5).
+//! The formats of a guest's paging structures (SDM Vol. 3A, "32-Bit Paging" and after).
 
 use crate::architecture::cr4;
 use crate::architecture::efer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guest-linear addresses: translated by the guest's own tables, as its processor does (SDM Vol. 3A, 4).
+//! Guest-linear addresses: translated by the guest's own tables, as its processor does (SDM Vol. 3A, "Paging").
 //!
 //! For the instruction that touched a device, and for the other operand of a string instruction. Pages that are
 //! written are marked dirty, by an exchange that fails where the guest has changed the entry meanwhile. Entries are
@@ -22,7 +22,7 @@ pub use self::fault::WalkFault;
 
 use self::format::Format;
 
-/// The longest instruction in bytes (SDM Vol. 2A, 2.3.11).
+/// The longest instruction in bytes (SDM Vol. 2A, "AVX Instruction Length").
 pub const MAX_INSTRUCTION: usize = 15;
 
 const PAGE: usize = 4096;
@@ -179,7 +179,7 @@ impl Paging {
         }
     }
 
-    /// Whether the rights of the page permit the access (SDM Vol. 3A, 4.6.1).
+    /// Whether the rights of the page permit the access (SDM Vol. 3A, "Determination of Access Rights").
     fn permits(&self, access: Access, page: &Leaf) -> bool {
         if access.user {
             return match access.kind {

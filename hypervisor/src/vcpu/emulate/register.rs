@@ -4,7 +4,7 @@
 /// The registers of a vCPU that an emulated instruction reads and changes. RIP is the caller's.
 pub trait RegisterFile {
     /// A general-purpose register by the number that encodes it: 0 is RAX, then RCX, RDX, RBX, RSP, RBP, RSI,
-    /// RDI, R8 to R15 (SDM Vol. 2A, 2.1.5). Never above 15.
+    /// RDI, R8 to R15 (SDM Vol. 2A, "Addressing-Mode Encoding of ModR/M and SIB Bytes"). Never above 15.
     fn get(&self, index: usize) -> u64;
 
     /// Sets all 64 bits of the register with that number.

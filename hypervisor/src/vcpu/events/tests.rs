@@ -55,7 +55,7 @@ fn windows(model: &mut Model) -> (bool, bool) {
     (controls.interrupt_window_exiting(), controls.nmi_window_exiting())
 }
 
-/// SDM vol. 3, table 7-2.
+/// SDM vol. 3, "Priority Among Concurrent Events".
 #[test]
 fn an_exception_comes_before_an_nmi_and_that_before_an_interrupt() {
     let mut model = model();
@@ -85,7 +85,7 @@ fn an_exception_has_its_error_code_if_it_has_one() {
     assert_eq!(model.read(field::VM_ENTRY_EXCEPTION_ERROR_CODE), 0);
 }
 
-/// SDM vol. 3, 7.8.3 and 27.3.1.5: an entry that injects under blocking fails. An exception is never blocked.
+/// SDM vol. 3, "Masking Exceptions and Interrupts When Switching Stacks" and "Checks on Guest Non-Register State": an entry that injects under blocking fails. An exception is never blocked.
 #[test]
 fn nothing_but_an_exception_is_injected_under_blocking_by_sti_or_mov_ss() {
     for blocking in [STI_BLOCKING, MOV_SS_BLOCKING] {
@@ -152,7 +152,7 @@ fn with_nothing_new_the_controls_are_not_written() {
     assert_eq!(model.clean_fields(), 0xffff);
 }
 
-/// SDM vol. 3, 12.8.3.1.
+/// SDM vol. 3, "Task and Processor Priorities".
 #[test]
 fn an_interrupt_has_to_be_above_the_priority_of_task_and_handler() {
     let mut model = model();

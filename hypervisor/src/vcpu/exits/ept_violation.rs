@@ -46,7 +46,7 @@ struct Device {
     offset: u64,
 }
 
-/// EPT violation (SDM vol. 3, 29.3.3.2).
+/// EPT violation (SDM vol. 3, "EPT Violations").
 pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let qualification = EptQualification::from(guest.vmcs.read(field::EXIT_QUALIFICATION));
     let address = GuestPhysical(guest.vmcs.read(field::GUEST_PHYSICAL_ADDRESS));

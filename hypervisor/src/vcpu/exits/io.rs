@@ -118,7 +118,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
     carry_out(guest, effect)
 }
 
-/// The bits of an address register that count: 16, 32 or 64 (SDM vol. 3, table 28-9).
+/// The bits of an address register that count: 16, 32 or 64 (SDM vol. 3, "Format of the VM-Exit Instruction-Information Field as Used for INS and OUTS").
 fn address_mask(instruction_information: u32) -> u64 {
     match instruction_information >> 7 & 7 {
         0 => 0xffff,

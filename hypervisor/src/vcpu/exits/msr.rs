@@ -127,7 +127,7 @@ fn set_register(
     Ok(None)
 }
 
-/// Moves the guest's TSC, of which IA32_TSC_ADJUST keeps account (SDM vol. 3, 19.17.3).
+/// Moves the guest's TSC, of which IA32_TSC_ADJUST keeps account (SDM vol. 3, "Time-Stamp Counter Adjustment").
 fn shift_tsc(guest: &mut Guest<'_>, change: u64) {
     let state = &mut *guest.state;
     state.tsc_offset = state.tsc_offset.wrapping_add(change);

@@ -6,7 +6,7 @@ use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::msr_policy::checked_xcr0;
 
-/// Privilege and CR4.OSXSAVE were checked by the CPU, which exits only after that (SDM vol. 3, 26.1.1).
+/// Privilege and CR4.OSXSAVE were checked by the CPU, which exits only after that (SDM vol. 3, "Relative Priority of Faults and VM Exits").
 pub fn handle(guest: &mut Guest<'_>) {
     let registers = &guest.frame.registers;
     let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;

@@ -47,7 +47,7 @@ fn rip_wraps_at_4_gib_only_outside_of_64_bit_mode() {
     assert_eq!(long.read(field::GUEST_RIP), 0xffff_ffff_0000_0000);
 }
 
-/// SDM vol. 3, 34.2: blocking by STI or MOV SS ends with the instruction; blocking by NMI with IRET only.
+/// SDM vol. 3, "Interruptibility State": blocking by STI or MOV SS ends with the instruction; blocking by NMI with IRET only.
 #[test]
 fn blocking_for_one_instruction_ends_with_it_and_what_waits_gets_its_chance() {
     for blocking in [STI_BLOCKING, MOV_SS_BLOCKING] {
@@ -69,7 +69,7 @@ fn an_instruction_that_nothing_waits_for_leaves_every_group_of_the_vmcs_clean() 
     assert_eq!(model.clean_fields(), 0xffff);
 }
 
-/// SDM vol. 3, 18.3.1.4.
+/// SDM vol. 3, "Single-Step Exception Condition".
 #[test]
 fn single_stepping_traps_behind_an_instruction_that_was_played() {
     let mut model = Model::long_64();
@@ -81,7 +81,7 @@ fn single_stepping_traps_behind_an_instruction_that_was_played() {
     assert_eq!(model.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS), 1 | SINGLE_STEP);
 }
 
-/// SDM vol. 3, 18.4.3.
+/// SDM vol. 3, "Single-Stepping on Branches".
 #[test]
 fn stepping_from_branch_to_branch_does_not_trap_behind_other_instructions() {
     let mut model = Model::long_64();
@@ -135,7 +135,7 @@ fn what_the_guest_sends_to_itself_arrives() {
     }
 }
 
-/// SDM vol. 3, table 12-1, "All excluding self": firmware sends INIT this way to look for other processors.
+/// SDM vol. 3, "Interrupt Command Register (ICR)", "All excluding self": firmware sends INIT this way to look for other processors.
 #[test]
 fn what_the_guest_sends_to_everyone_else_does_not_come_back() {
     for destination in [Destination::EveryoneElse, Destination::Physical(1)] {

@@ -34,7 +34,7 @@ fn segments(code: u64, data: u64, code_rights: u64) -> impl Iterator<Item = (u16
     rows.into_iter().flat_map(|(first, values)| (first..).step_by(2).zip(values))
 }
 
-/// What both entry states have alike (SDM vol. 3, table 10-1).
+/// What both entry states have alike (SDM vol. 3, "Processor States Following Power-up, Reset, or INIT").
 const AS_AFTER_RESET: [(u16, u64); 27] = [
     // VMCS link pointer, DEBUGCTL, PAT, PDPTEs.
     (0x2800, u64::MAX),
@@ -124,7 +124,7 @@ fn the_expected_values_name_every_guest_state_field_once() {
     assert_eq!(long_64().len(), protected_32().len());
 }
 
-/// SDM vol. 3, 27.3.1.1: an entry with the control and LMA in disagreement fails.
+/// SDM vol. 3, "Checks on Guest Control Registers, Debug Registers, and MSRs": an entry with the control and LMA in disagreement fails.
 #[test]
 fn the_entry_control_for_64_bit_guests_is_set_or_cleared_and_the_others_are_kept() {
     for poison in POISONS {

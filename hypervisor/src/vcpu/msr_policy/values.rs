@@ -33,7 +33,7 @@ const MISC_ENABLE_PEBS_UNAVAILABLE: u64 = 1 << 12;
 pub const MISC_ENABLE_AT_RESET: u64 =
     MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_BTS_UNAVAILABLE | MISC_ENABLE_PEBS_UNAVAILABLE;
 
-/// What IA32_EFER becomes when `written` goes to it (SDM Vol. 3A, 2.2.1).
+/// What IA32_EFER becomes when `written` goes to it (SDM Vol. 3A, "Extended Feature Enable Register").
 ///
 /// LMA is read-only and keeps its value. LME must not change while `paging` (CR0.PG) is on.
 pub fn checked_efer(current: u64, written: u64, paging: bool) -> Result<u64, GeneralProtection> {
@@ -68,7 +68,7 @@ pub fn checked_xss(written: u64, offered: bool) -> Result<(), GeneralProtection>
     if offered && written == 0 { Ok(()) } else { Err(GeneralProtection) }
 }
 
-/// Whether XSETBV may load XCR0 with the value (SDM Vol. 1, 13.3), where `supported` is what the guest's
+/// Whether XSETBV may load XCR0 with the value (SDM Vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features"), where `supported` is what the guest's
 /// CPUID says: x87 always, AVX only with SSE, and AVX-512 whole and only with AVX.
 pub fn checked_xcr0(written: u64, supported: u64) -> Result<(), GeneralProtection> {
     let has = |state| written & state == state;

@@ -134,7 +134,7 @@ fn outside_of_64_bit_mode_the_upper_half_of_the_register_does_not_count() {
     }
 }
 
-/// SDM vol. 3, 10.8.5.1.
+/// SDM vol. 3, "Initializing IA-32e Mode".
 #[test]
 fn paging_with_lme_activates_long_mode() {
     let mut model = before_long_mode(cr4::PAE);
@@ -146,7 +146,7 @@ fn paging_with_lme_activates_long_mode() {
     assert_eq!(directory_pointers(&mut model), [0; 4], "those are of cr4::PAE paging");
 }
 
-/// SDM vol. 3, 10.8.5.4.
+/// SDM vol. 3, "Switching Out of IA-32e Mode Operation".
 #[test]
 fn paging_off_deactivates_long_mode() {
     let mut model = compatibility();
@@ -170,7 +170,7 @@ fn with_paging_unchanged_long_mode_stays_as_it_is() {
     assert!(!ia32e_mode_guest(&mut model));
 }
 
-/// SDM vol. 3, 4.4.1: of a pointer that is not present only bit 0 counts.
+/// SDM vol. 3, "PDPTE Registers": of a pointer that is not present only bit 0 counts.
 #[test]
 fn pae_paging_takes_its_directory_pointers_from_memory() {
     let pointers = [0x1001, 0xffff_ffff_ffff_fffe, 0x7f_ffff_f019, 0xe01];
@@ -202,7 +202,7 @@ fn bad_directory_pointers_are_refused() {
     }
 }
 
-/// SDM vol. 3, 4.4.1: a change of CD or NW loads them too; one of other bits does not.
+/// SDM vol. 3, "PDPTE Registers": a change of CD or NW loads them too; one of other bits does not.
 #[test]
 fn with_pae_paging_on_a_change_of_the_cache_bits_loads_directory_pointers() {
     let mut model = before_pae([0x1001; 4]);
@@ -228,7 +228,7 @@ fn ne_and_the_cache_bits_are_shown_to_the_guest_and_kept_from_the_processor() {
     }
 }
 
-/// SDM vol. 3, 2.5: ET is hardwired, and what is reserved below bit 32 stays clear.
+/// SDM vol. 3, "Control Registers": ET is hardwired, and what is reserved below bit 32 stays clear.
 #[test]
 fn et_stays_set_and_reserved_bits_stay_clear() {
     let mut model = Model::protected_32();
@@ -255,7 +255,7 @@ fn what_exits_of_cr4_is_refused() {
     model.raises(ExitReason::CONTROL_REGISTER, Exception::GeneralProtection);
 }
 
-/// SDM vol. 3, 12.8.6.
+/// SDM vol. 3, "Task Priority in IA-32e Mode".
 #[test]
 fn cr8_is_the_class_of_the_task_priority() {
     let mut model = Model::long_64();

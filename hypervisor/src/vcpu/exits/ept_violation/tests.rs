@@ -84,7 +84,7 @@ fn where_nothing_is_the_vm_ends_and_the_access_is_named() {
     }
 }
 
-/// SDM vol. 3, 12.4.1.
+/// SDM vol. 3, "Local APIC Register Address Map".
 #[test]
 #[cfg_attr(miri, ignore = "reads the processor's TSC")]
 fn the_local_apic_is_read_and_written_by_mov() {
@@ -114,7 +114,7 @@ fn what_a_write_to_the_local_apic_asks_for_is_carried_out() {
     assert_eq!(model.exit(ExitReason::EPT_VIOLATION), Err(End::Init));
 }
 
-/// SDM vol. 3, 12.12.2: in x2APIC mode, and without an APIC, the page is not the APIC's.
+/// SDM vol. 3, "x2APIC Register Availability": in x2APIC mode, and without an APIC, the page is not the APIC's.
 #[test]
 fn outside_of_xapic_mode_nothing_is_in_the_page_of_the_local_apic() {
     for base in [0xfee0_0d00, 0xfee0_0100] {

@@ -81,7 +81,7 @@ fn constants_are_read_and_take_writes_as_the_table_says() {
     refuses_write(&mut model, MsrIndex::MCG_CAP.0, 0);
 }
 
-/// SDM vol. 3, 2.2.1.
+/// SDM vol. 3, "Extended Feature Enable Register".
 #[test]
 fn efer_is_written_to_the_vmcs_with_lma_kept() {
     const SCE_NXE: u64 = 1 | 1 << 11;
@@ -123,7 +123,7 @@ fn misc_enable_keeps_what_it_takes() {
     refuses_write(&mut model, MsrIndex::MISC_ENABLE.0, 0);
 }
 
-/// SDM vol. 3, 19.17.3: a write to the TSC also adds its change to IA32_TSC_ADJUST.
+/// SDM vol. 3, "Time-Stamp Counter Adjustment": a write to the TSC also adds its change to IA32_TSC_ADJUST.
 #[test]
 #[cfg_attr(miri, ignore = "reads the processor's TSC")]
 fn a_write_to_the_tsc_moves_it_and_its_adjustment() {
@@ -154,7 +154,7 @@ fn a_write_to_the_adjustment_moves_the_tsc_by_the_difference() {
     }
 }
 
-/// SDM vol. 3, 12.5.4.1.
+/// SDM vol. 3, "TSC-Deadline Mode".
 #[test]
 #[cfg_attr(miri, ignore = "reads the processor's TSC")]
 fn a_deadline_counts_in_its_mode_only() {
@@ -193,7 +193,7 @@ fn the_apic_base_changes_its_mode_by_the_legal_steps_only() {
     assert!(model.state.timer_changed, "its timer is gone");
 }
 
-/// SDM vol. 3, 12.12.1.2.
+/// SDM vol. 3, "x2APIC Register Address Space".
 #[test]
 #[cfg_attr(miri, ignore = "reads the processor's TSC")]
 fn x2apic_registers_are_there_in_their_mode_only() {

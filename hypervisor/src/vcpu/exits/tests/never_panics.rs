@@ -143,7 +143,7 @@ fn apply(model: &mut Model, change: Change) {
         Change::Blocking(value) => model.write(field::GUEST_INTERRUPTIBILITY_STATE, value),
         Change::Memory(at, bytes) => model.store(at, &bytes),
     }
-    // As the processor does at an exit (SDM vol. 3, 28.2).
+    // As the processor does at an exit (SDM vol. 3, "Recording VM-Exit Information and Updating VM-Entry Control Fields").
     let long_mode = model.read(field::GUEST_IA32_EFER) & LMA != 0;
     let controls =
         EntryControls::from_bits(model.read(field::VM_ENTRY_CONTROLS)).with_ia32e_mode_guest(long_mode);

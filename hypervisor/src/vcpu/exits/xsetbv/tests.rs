@@ -14,7 +14,7 @@ fn prepare(model: &mut Model, register: u64, value: u64) {
     registers.rdx = 0xbad << 32 | value >> 32;
 }
 
-/// SDM vol. 1, 13.3.
+/// SDM vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features".
 #[test]
 fn what_cpuid_does_not_offer_or_cannot_be_is_refused() {
     let mut model = Model::long_64();

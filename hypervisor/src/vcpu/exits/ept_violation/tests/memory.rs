@@ -99,7 +99,7 @@ fn an_address_that_is_not_canonical_is_refused() {
     raises(&mut model, MOVSD, reading(), IO_APIC_BASE, Exception::GeneralProtection);
 }
 
-/// In 64-bit mode only FS and GS have a base; else all have, and addresses wrap at 4 GiB (SDM vol. 1, 3.3.7.1).
+/// In 64-bit mode only FS and GS have a base; else all have, and addresses wrap at 4 GiB (SDM vol. 1, "Canonical Addressing").
 #[test]
 fn segment_bases_count_where_they_do() {
     // MOVS from FS:[RSI] to ES:[RDI].

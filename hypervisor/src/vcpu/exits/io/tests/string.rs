@@ -133,7 +133,7 @@ fn rip_stays_until_the_last_element() {
     assert_eq!(model.load(DATA), [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]);
 }
 
-/// SDM vol. 1, 12.3.3: after the fault is handled the instruction goes on with the element that faulted.
+/// SDM vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ": after the fault is handled the instruction goes on with the element that faulted.
 #[test]
 fn a_fault_in_the_middle_leaves_the_instruction_to_be_taken_up_again() {
     let mut model = Model::long_64();
@@ -180,7 +180,7 @@ fn memory_that_is_not_there_is_found_before_the_device_is_touched() {
     }
 }
 
-/// SDM vol. 3, table 28-5 has 1, 2 and 4 bytes; who is below us may still say something else.
+/// SDM vol. 3, "Exit Qualification for I/O Instructions" has 1, 2 and 4 bytes; who is below us may still say something else.
 #[test]
 fn a_size_that_no_instruction_has_is_taken_for_four() {
     for size_less_one in [2, 4, 5, 6, 7] {
