@@ -50,5 +50,6 @@ pub mod rflags {
     pub const TF: u64 = 1 << 8;
     pub const IF: u64 = 1 << 9;
     pub const DF: u64 = 1 << 10;
+    pub const RF: u64 = 1 << 16;
     pub const AC: u64 = 1 << 18;
 }

@@ -14,6 +14,8 @@ use crate::vmx::exit::event;
 use evmcs::controls::PrimaryControls;
 use evmcs::field;
 
+/// #DB, of which some are traps.
+const DEBUG: u8 = 1;
 /// The NMI's vector.
 const NMI: u8 = 2;
 
@@ -57,6 +59,11 @@ impl Guest<'_> {
             self.vmcs.write(field::VM_ENTRY_INSTRUCTION_LENGTH, instruction_length);
         }
         let (information, error_code) = exception.information();
+        if information.vector() != DEBUG {
+            // A fault: when its instruction is tried again, a breakpoint on it that has struck does not strike again.
+            let rflags = self.vmcs.read(field::GUEST_RFLAGS);
+            self.vmcs.write(field::GUEST_RFLAGS, rflags | rflags::RF);
+        }
         // In real mode exceptions have no error code, and entry refuses one.
         let protected = self.vmcs.read(field::GUEST_CR0) & cr0::PE != 0;
         match error_code.filter(|_| protected) {

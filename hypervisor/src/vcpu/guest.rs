@@ -72,8 +72,8 @@ impl Guest<'_> {
             // What STI or MOV SS held back can be delivered now.
             self.state.attention = true;
         }
-        if self.vmcs.read(field::GUEST_RFLAGS) & rflags::TF != 0 {
-            self.single_step();
+        if self.vmcs.read(field::GUEST_RFLAGS) & (rflags::TF | rflags::RF) != 0 {
+            self.end_debugged_instruction();
         }
     }
 
@@ -84,15 +84,17 @@ impl Guest<'_> {
         self.state.attention = true;
     }
 
-    /// The instruction was executed with TF set: #DB follows it, unless the guest steps from branch to branch (SDM vol. 3,
-    /// "Single-Stepping on Branches"), and none that is played is one.
+    /// The instruction was executed with TF or RF set: RF held for that one only, and with TF #DB follows, unless the guest
+    /// steps from branch to branch (SDM vol. 3, "Single-Stepping on Branches"), and none that is played is one.
     #[cold]
-    fn single_step(&mut self) {
-        if self.vmcs.read(field::GUEST_IA32_DEBUGCTL) & BRANCHES_ONLY != 0 {
-            return;
+    fn end_debugged_instruction(&mut self) {
+        let rflags = self.vmcs.read(field::GUEST_RFLAGS);
+        self.vmcs.write(field::GUEST_RFLAGS, rflags & !rflags::RF);
+        let steps = rflags & rflags::TF != 0;
+        if steps && self.vmcs.read(field::GUEST_IA32_DEBUGCTL) & BRANCHES_ONLY == 0 {
+            let pending = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS);
+            self.vmcs.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending | SINGLE_STEP);
         }
-        let pending = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS);
-        self.vmcs.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending | SINGLE_STEP);
     }
 
     /// Raises an exception instead of executing the instruction.

@@ -28,7 +28,7 @@ fn external(vector: u8) -> u32 {
 /// Ready to take interrupts.
 fn model() -> Model {
     let mut model = Model::long_64();
-    model.write(field::GUEST_RFLAGS, 2 | rflags::IF);
+    model.write(field::GUEST_RFLAGS, 2 | INTERRUPT_FLAG);
     write_apic(&mut model, SPURIOUS_VECTOR, 0x1ff);
     model
 }
@@ -112,7 +112,7 @@ fn an_interrupt_waits_for_if_and_is_then_injected_through_the_window() {
     interrupt(&mut model, 0x40);
     assert_eq!(injected(&mut model), None);
     assert_eq!(windows(&mut model), (true, false));
-    model.write(field::GUEST_RFLAGS, 2 | rflags::IF);
+    model.write(field::GUEST_RFLAGS, 2 | INTERRUPT_FLAG);
     assert_eq!(model.exit(ExitReason::INTERRUPT_WINDOW), Ok(()));
     assert!(model.state.attention);
     assert_eq!(injected(&mut model), Some(external(0x40)));
@@ -233,4 +233,13 @@ fn in_real_mode_exceptions_have_no_error_code() {
     model.write(field::GUEST_CR0, cr0 & !(cr0::PE | cr0::PG));
     model.guest().raise(Exception::GeneralProtection);
     assert_eq!(injected(&mut model), Some(0x8000_030d));
+}
+
+/// SDM vol. 3, "Instruction-Breakpoint Exception Condition".
+#[test]
+fn a_fault_keeps_the_breakpoint_on_its_instruction_from_striking_again() {
+    let mut model = model();
+    model.guest().raise(Exception::GeneralProtection);
+    assert_eq!(injected(&mut model), Some(GENERAL_PROTECTION_INJECTED));
+    assert_eq!(model.read(field::GUEST_RFLAGS) & 1 << 16, 1 << 16);
 }

@@ -75,7 +75,7 @@ fn single_stepping_traps_behind_an_instruction_that_was_played() {
     let mut model = Model::long_64();
     model.guest().advance();
     assert_eq!(model.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS), 0);
-    model.write(field::GUEST_RFLAGS, 2 | rflags::TF);
+    model.write(field::GUEST_RFLAGS, 2 | TRAP_FLAG);
     model.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, 1);
     model.guest().advance();
     assert_eq!(model.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS), 1 | SINGLE_STEP);
@@ -85,7 +85,7 @@ fn single_stepping_traps_behind_an_instruction_that_was_played() {
 #[test]
 fn stepping_from_branch_to_branch_does_not_trap_behind_other_instructions() {
     let mut model = Model::long_64();
-    model.write(field::GUEST_RFLAGS, 2 | rflags::TF);
+    model.write(field::GUEST_RFLAGS, 2 | TRAP_FLAG);
     model.write(field::GUEST_IA32_DEBUGCTL, BRANCHES_ONLY);
     model.guest().advance();
     assert_eq!(model.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS), 0);
@@ -152,4 +152,13 @@ fn a_changed_timer_is_armed_before_the_next_entry() {
     let mut model = Model::long_64();
     assert_eq!(model.guest().carry_out(Effect::TimerChanged), Ok(()));
     assert!(model.state.timer_changed && model.state.attention);
+}
+
+#[test]
+fn rf_holds_for_one_instruction() {
+    let mut model = Model::long_64();
+    model.write(field::GUEST_RFLAGS, 2 | 1 << 16);
+    model.guest().advance();
+    assert_eq!(model.read(field::GUEST_RFLAGS), 2);
+    assert_eq!(model.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS), 0);
 }

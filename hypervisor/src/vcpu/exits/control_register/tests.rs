@@ -21,7 +21,7 @@ const EFER_LMA: u64 = 0x400;
 
 /// PE and ET: CR0 as the guest sees it at first in protected mode.
 const PROTECTED: u64 = 0x11;
-const LONG: u64 = cr0::PG | PROTECTED;
+const LONG: u64 = PAGING | PROTECTED;
 const LONG_CODE: u32 = 1 << 13;
 const MOV_TO: u8 = 0;
 const MOV_FROM: u8 = 1;
@@ -64,15 +64,15 @@ fn compatibility() -> Model {
 /// Without paging, LME set: what a kernel does before it goes to 64-bit mode.
 fn before_long_mode(cr4: u64) -> Model {
     let mut model = Model::protected_32();
-    model.write(field::GUEST_IA32_EFER, efer::LME);
-    model.write(field::GUEST_CR4, cr4 | cr4::VMXE);
+    model.write(field::GUEST_IA32_EFER, EFER_LME);
+    model.write(field::GUEST_CR4, cr4 | VMXE);
     model
 }
 
-/// Without paging, about to use cr4::PAE paging with these directory pointers.
+/// Without paging, about to use PAE paging with these directory pointers.
 fn before_pae(pointers: [u64; 4]) -> Model {
     let mut model = Model::protected_32();
-    model.write(field::GUEST_CR4, cr4::PAE | cr4::VMXE);
+    model.write(field::GUEST_CR4, PAE | VMXE);
     // Its low five bits do not count.
     model.write(field::GUEST_CR3, DATA | 0x18);
     model.store(DATA, &pointers.map(u64::to_le_bytes).concat());
@@ -95,23 +95,23 @@ fn each_rule_for_cr0_is_kept() {
     let rules: [Rule; 8] = [
         ("bit 32 and up", Model::long_64, LONG | 1 << 32),
         ("bit 63", Model::long_64, LONG | 1 << 63),
-        ("PG without PE", Model::protected_32, cr0::PG | 0x10),
-        ("NW without CD", Model::protected_32, PROTECTED | cr0::NW),
+        ("PG without PE", Model::protected_32, PAGING | 0x10),
+        ("NW without CD", Model::protected_32, PROTECTED | NOT_WRITE_THROUGH),
         ("paging off in 64-bit mode", Model::long_64, PROTECTED),
         (
-            "paging off with cr4::PCIDE",
+            "paging off with PCIDE",
             || {
                 let mut model = compatibility();
-                model.write(field::GUEST_CR4, cr4::PCIDE | cr4::PAE | cr4::VMXE);
+                model.write(field::GUEST_CR4, PCIDE | PAE | VMXE);
                 model
             },
             PROTECTED,
         ),
-        ("long mode without cr4::PAE", || before_long_mode(0), LONG),
+        ("long mode without PAE", || before_long_mode(0), LONG),
         (
             "long mode with CS.L",
             || {
-                let mut model = before_long_mode(cr4::PAE);
+                let mut model = before_long_mode(PAE);
                 let rights = model.read(field::GUEST_CS_ACCESS_RIGHTS);
                 model.write(field::GUEST_CS_ACCESS_RIGHTS, rights | LONG_CODE);
                 model
@@ -128,7 +128,7 @@ fn each_rule_for_cr0_is_kept() {
 #[test]
 fn outside_of_64_bit_mode_the_upper_half_of_the_register_does_not_count() {
     for mut model in [Model::protected_32(), compatibility()] {
-        let value = model.read(field::CR0_READ_SHADOW) | cr0::NE;
+        let value = model.read(field::CR0_READ_SHADOW) | NUMERIC_ERROR;
         sets_cr0(&mut model, 0xdead_beef << 32 | value);
         assert_eq!(model.read(field::CR0_READ_SHADOW), value);
     }
@@ -137,13 +137,13 @@ fn outside_of_64_bit_mode_the_upper_half_of_the_register_does_not_count() {
 /// SDM vol. 3, "Initializing IA-32e Mode".
 #[test]
 fn paging_with_lme_activates_long_mode() {
-    let mut model = before_long_mode(cr4::PAE);
+    let mut model = before_long_mode(PAE);
     assert!(!ia32e_mode_guest(&mut model));
     sets_cr0(&mut model, LONG);
-    assert_eq!(model.read(field::GUEST_IA32_EFER), efer::LME | efer::LMA);
+    assert_eq!(model.read(field::GUEST_IA32_EFER), EFER_LME | EFER_LMA);
     assert!(ia32e_mode_guest(&mut model));
-    assert_eq!(model.read(field::GUEST_CR0), LONG | cr0::NE);
-    assert_eq!(directory_pointers(&mut model), [0; 4], "those are of cr4::PAE paging");
+    assert_eq!(model.read(field::GUEST_CR0), LONG | NUMERIC_ERROR);
+    assert_eq!(directory_pointers(&mut model), [0; 4], "those are of PAE paging");
 }
 
 /// SDM vol. 3, "Switching Out of IA-32e Mode Operation".
@@ -152,21 +152,21 @@ fn paging_off_deactivates_long_mode() {
     let mut model = compatibility();
     assert!(ia32e_mode_guest(&mut model));
     sets_cr0(&mut model, PROTECTED);
-    assert_eq!(model.read(field::GUEST_IA32_EFER), efer::LME);
+    assert_eq!(model.read(field::GUEST_IA32_EFER), EFER_LME);
     assert!(!ia32e_mode_guest(&mut model));
-    assert_eq!(model.read(field::GUEST_CR0), PROTECTED | cr0::NE);
+    assert_eq!(model.read(field::GUEST_CR0), PROTECTED | NUMERIC_ERROR);
 }
 
 #[test]
 fn with_paging_unchanged_long_mode_stays_as_it_is() {
     let mut model = Model::long_64();
-    sets_cr0(&mut model, LONG | cr0::NE);
-    assert_eq!(model.read(field::GUEST_IA32_EFER), efer::LME | efer::LMA);
+    sets_cr0(&mut model, LONG | NUMERIC_ERROR);
+    assert_eq!(model.read(field::GUEST_IA32_EFER), EFER_LME | EFER_LMA);
     assert!(ia32e_mode_guest(&mut model));
     let mut model = Model::protected_32();
-    model.write(field::GUEST_IA32_EFER, efer::LME);
-    sets_cr0(&mut model, PROTECTED | cr0::CD);
-    assert_eq!(model.read(field::GUEST_IA32_EFER), efer::LME);
+    model.write(field::GUEST_IA32_EFER, EFER_LME);
+    sets_cr0(&mut model, PROTECTED | CACHE_DISABLE);
+    assert_eq!(model.read(field::GUEST_IA32_EFER), EFER_LME);
     assert!(!ia32e_mode_guest(&mut model));
 }
 
@@ -208,23 +208,29 @@ fn with_pae_paging_on_a_change_of_the_cache_bits_loads_directory_pointers() {
     let mut model = before_pae([0x1001; 4]);
     sets_cr0(&mut model, LONG);
     model.store(DATA, &0x2001_u64.to_le_bytes());
-    sets_cr0(&mut model, LONG | cr0::NE);
+    sets_cr0(&mut model, LONG | NUMERIC_ERROR);
     assert_eq!(directory_pointers(&mut model)[0], 0x1001);
-    sets_cr0(&mut model, LONG | cr0::CD);
+    sets_cr0(&mut model, LONG | CACHE_DISABLE);
     assert_eq!(directory_pointers(&mut model)[0], 0x2001);
     model.store(DATA, &0x2003_u64.to_le_bytes());
     refuses_cr0(&mut model, LONG);
-    sets_cr0(&mut model, PROTECTED | cr0::CD);
+    sets_cr0(&mut model, PROTECTED | CACHE_DISABLE);
 }
 
 #[test]
 fn ne_and_the_cache_bits_are_shown_to_the_guest_and_kept_from_the_processor() {
-    let owned = [0, cr0::NE, cr0::CD, cr0::CD | cr0::NW, cr0::CD | cr0::NW | cr0::NE];
+    let owned = [
+        0,
+        NUMERIC_ERROR,
+        CACHE_DISABLE,
+        CACHE_DISABLE | NOT_WRITE_THROUGH,
+        CACHE_DISABLE | NOT_WRITE_THROUGH | NUMERIC_ERROR,
+    ];
     for bits in owned {
         let mut model = Model::long_64();
         sets_cr0(&mut model, LONG | bits);
         assert_eq!(model.read(field::CR0_READ_SHADOW) & CR0_OWNED, bits);
-        assert_eq!(model.read(field::GUEST_CR0), LONG | cr0::NE);
+        assert_eq!(model.read(field::GUEST_CR0), LONG | NUMERIC_ERROR);
     }
 }
 
@@ -232,26 +238,26 @@ fn ne_and_the_cache_bits_are_shown_to_the_guest_and_kept_from_the_processor() {
 #[test]
 fn et_stays_set_and_reserved_bits_stay_clear() {
     let mut model = Model::protected_32();
-    sets_cr0(&mut model, 0x1ffa_ffc0 | cr0::CD | 1);
-    assert_eq!(model.read(field::CR0_READ_SHADOW), cr0::CD | PROTECTED);
-    assert_eq!(model.read(field::GUEST_CR0), PROTECTED | cr0::NE);
+    sets_cr0(&mut model, 0x1ffa_ffc0 | CACHE_DISABLE | 1);
+    assert_eq!(model.read(field::CR0_READ_SHADOW), CACHE_DISABLE | PROTECTED);
+    assert_eq!(model.read(field::GUEST_CR0), PROTECTED | NUMERIC_ERROR);
 }
 
 #[test]
 fn all_that_is_the_guests_goes_with_what_is_ours() {
     const MP_EM_TS_WP_AM: u64 = 0b1110 | 1 << 16 | 1 << 18;
     let mut model = Model::protected_32();
-    sets_cr0(&mut model, PROTECTED | MP_EM_TS_WP_AM | cr0::CD);
-    assert_eq!(model.read(field::GUEST_CR0), PROTECTED | MP_EM_TS_WP_AM | cr0::NE);
+    sets_cr0(&mut model, PROTECTED | MP_EM_TS_WP_AM | CACHE_DISABLE);
+    assert_eq!(model.read(field::GUEST_CR0), PROTECTED | MP_EM_TS_WP_AM | NUMERIC_ERROR);
     // Back to real mode.
-    sets_cr0(&mut model, cr0::NE);
-    assert_eq!(model.read(field::GUEST_CR0), cr0::ET | cr0::NE);
+    sets_cr0(&mut model, NUMERIC_ERROR);
+    assert_eq!(model.read(field::GUEST_CR0), EXTENSION_TYPE | NUMERIC_ERROR);
 }
 
 #[test]
 fn what_exits_of_cr4_is_refused() {
     let mut model = Model::long_64();
-    prepare(&mut model, 4, cr4::PAE | cr4::VMXE);
+    prepare(&mut model, 4, PAE | VMXE);
     model.raises(ExitReason::CONTROL_REGISTER, Exception::GeneralProtection);
 }
 
@@ -309,22 +315,22 @@ fn turning_paging_off_drops_linear_mappings() {
 #[test]
 fn machine_checks_stay_on_whatever_the_guest_writes() {
     let mut model = Model::long_64();
-    let wanted = cr4::PAE | cr4::MCE | cr4::OSXSAVE;
+    let wanted = PAE | cr4::MCE | cr4::OSXSAVE;
     for value in [wanted, wanted & !cr4::MCE] {
         prepare(&mut model, 4, value);
         model.executes(ExitReason::CONTROL_REGISTER);
         assert_eq!(model.read(field::CR4_READ_SHADOW), value);
-        assert_eq!(model.read(field::GUEST_CR4), value | cr4::MCE | cr4::VMXE);
+        assert_eq!(model.read(field::GUEST_CR4), value | cr4::MCE | VMXE);
     }
 }
 
 #[test]
 fn cr4_refuses_what_is_not_offered_what_the_processor_lacks_and_what_cannot_be() {
     // VMXE is not offered, the model's processor has no UMIP, and long mode needs PAE.
-    for value in [cr4::PAE | cr4::VMXE, cr4::PAE | cr4::UMIP, cr4::MCE, cr4::PAE | 1 << 63] {
+    for value in [PAE | VMXE, PAE | cr4::UMIP, cr4::MCE, PAE | 1 << 63] {
         let mut model = Model::long_64();
         prepare(&mut model, 4, value);
         model.raises(ExitReason::CONTROL_REGISTER, Exception::GeneralProtection);
-        assert_eq!(model.read(field::GUEST_CR4), cr4::PAE | cr4::MCE | cr4::VMXE);
+        assert_eq!(model.read(field::GUEST_CR4), PAE | cr4::MCE | VMXE);
     }
 }

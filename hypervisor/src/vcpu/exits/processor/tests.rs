@@ -51,7 +51,7 @@ fn osxsave_follows_cr4() {
     let mut model = Model::long_64();
     assert_eq!(cpuid_of(&mut model, 1, 0)[2] & OSXSAVE_SHOWN, 0);
     let cr4 = model.read(field::GUEST_CR4);
-    model.write(field::GUEST_CR4, cr4 | cr4::OSXSAVE);
+    model.write(field::GUEST_CR4, cr4 | OSXSAVE);
     assert_eq!(cpuid_of(&mut model, 1, 0)[2] & OSXSAVE_SHOWN, OSXSAVE_SHOWN);
 }
 

@@ -55,7 +55,7 @@ fn an_element_goes_from_memory_to_the_port_and_back() {
 #[test]
 fn each_size_moves_as_many_bytes_in_the_direction_of_df() {
     for size in [1_u8, 2, 4] {
-        for (flags, next) in [(2, DATA + u64::from(size)), (2 | rflags::DF, DATA - u64::from(size))] {
+        for (flags, next) in [(2, DATA + u64::from(size)), (2 | DIRECTION, DATA - u64::from(size))] {
             let mut model = Model::long_64();
             model.write(field::GUEST_RFLAGS, flags);
             prepare_string(&mut model, string(ABSENT, size, true), DATA);
