@@ -7,6 +7,9 @@ use arrayvec::ArrayVec;
 use core::fmt;
 use core::ops::Range;
 
+/// The words that our command line can have.
+const WORDS: [&str; 2] = ["when-done=power-off", "when-done=halt"];
+
 /// A stretch of the firmware's memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryRange {
@@ -114,6 +117,11 @@ impl BootInfo {
         self.command_line = shortened(text);
     }
 
+    /// Words of the command line that mean nothing to us.
+    pub fn unknown_words(&self) -> impl Iterator<Item = &str> {
+        self.command_line.split_whitespace().filter(|word| !WORDS.contains(word))
+    }
+
     /// The value of `key=value` on the command line.
     #[must_use]
     pub fn option(&self, key: &str) -> Option<&str> {
@@ -156,6 +164,13 @@ mod tests {
         boot.set_command_line("when-done-not=1 when-done=power-off x");
         assert_eq!(boot.option("when-done"), Some("power-off"));
         assert_eq!(boot.option("when"), None);
+    }
+
+    #[test]
+    fn words_that_mean_nothing_are_told() {
+        let mut boot = BootInfo::new("test");
+        boot.set_command_line("when-done=halt when-done=later quiet");
+        assert!(boot.unknown_words().eq(["when-done=later", "quiet"]));
     }
 
     #[test]

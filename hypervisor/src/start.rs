@@ -56,6 +56,7 @@ use evmcs::controls::MissingControls;
 use evmcs::controls::negotiate;
 use log::error;
 use log::info;
+use log::warn;
 
 // SAFETY: here it is given to the UART's driver, the PIC's mask, the timers and the power-off, none of which writes memory.
 const PORTS: NativePorts = unsafe { NativePorts::new() };
@@ -193,6 +194,9 @@ fn controls() -> Result<Controls, MissingControls> {
 fn report_machine(boot: &BootInfo, platform: &Platform, clock: Clock) {
     let mhz = (clock.tsc_hz() + 500_000) / 1_000_000;
     info!("started by {}; {} CPU(s), TSC at {mhz} MHz", boot.protocol, platform.cpus.len());
+    for word in boot.unknown_words() {
+        warn!("command line: {word:?} means nothing to Satori; docs/manifest.md says what does");
+    }
     let surroundings = Surroundings::discover(&NativeCpuid);
     info!("{surroundings}");
     // Without Hyper-V's interface every row would say that.

@@ -2,6 +2,7 @@
 //! What the operator sees: the serial port, shared by our own log and the guest's console.
 
 pub mod log;
+mod port;
 pub mod serial;
 
 pub use port::emergency;
@@ -10,70 +11,3 @@ pub use port::flush;
 pub use port::read_byte;
 pub use port::write;
 pub use port::write_line;
-
-/// The machine's serial port, one for all CPUs.
-mod port {
-    use crate::console::serial::COM1;
-    use crate::console::serial::Serial;
-    use crate::cpu::hardware::NativePorts;
-    use core::fmt;
-    use core::fmt::Write;
-    use spin::Mutex;
-
-    static PORT: Mutex<Port> = Mutex::new(Port { serial: None, mid_line: false });
-
-    struct Port {
-        /// `None` until it is found, or where the machine has none.
-        serial: Option<Serial<NativePorts>>,
-        /// Whether a guest has begun a line that it has not ended.
-        mid_line: bool,
-    }
-
-    /// Looks for COM1 and sets it up; `false` where there is none.
-    pub fn find(ports: NativePorts) -> bool {
-        let serial = Serial::find(ports, COM1);
-        let found = serial.is_some();
-        PORT.lock().serial = serial;
-        found
-    }
-
-    /// Bytes of a guest, as they are.
-    pub fn write(bytes: &[u8]) {
-        let mut port = PORT.lock();
-        if let Some(&last) = bytes.last() {
-            port.mid_line = last != b'\n';
-        }
-        if let Some(serial) = &mut port.serial {
-            serial.write(bytes);
-        }
-    }
-
-    /// A line of our own. Never in the middle of a guest's.
-    pub fn write_line(line: fmt::Arguments<'_>) {
-        let mut port = PORT.lock();
-        let fresh = if core::mem::take(&mut port.mid_line) { "\r\n" } else { "" };
-        if let Some(serial) = &mut port.serial {
-            // A serial port takes everything.
-            let _ = write!(serial, "{fresh}{line}\r\n");
-        }
-    }
-
-    /// A line past the lock, for a CPU that is about to stop and may hold it itself.
-    pub fn emergency(ports: NativePorts, line: fmt::Arguments<'_>) {
-        if let Some(mut serial) = Serial::find(ports, COM1) {
-            let _ = write!(serial, "\r\n{line}\r\n");
-        }
-    }
-
-    /// Waits until everything written is on the line.
-    pub fn flush() {
-        if let Some(serial) = &mut PORT.lock().serial {
-            serial.flush();
-        }
-    }
-
-    /// A byte that has been typed.
-    pub fn read_byte() -> Option<u8> {
-        PORT.lock().serial.as_mut()?.read_byte()
-    }
-}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The devices of one virtual machine, and who answers at which port and in which page.
+//! What the vCPUs of a virtual machine share: RAM, CPUID, devices, and who answers at which port and in which page.
 
 use crate::devices::firmware::power;
 use crate::devices::firmware::power::PowerEvent;

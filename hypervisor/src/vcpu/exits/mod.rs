@@ -2,11 +2,11 @@
 //! What is done on each VM exit.
 
 pub mod control_register;
+mod cpuid;
 mod ept_violation;
 pub mod exception;
 mod io;
 mod msr;
-mod processor;
 mod xsetbv;
 
 use crate::vcpu::end::End;
@@ -21,7 +21,7 @@ use evmcs::field;
 pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     match reason {
         ExitReason::CPUID => {
-            processor::cpuid(guest);
+            cpuid::handle(guest);
             Ok(())
         }
         ExitReason::IO_INSTRUCTION => io::handle(guest),

@@ -7,7 +7,7 @@ use crate::vcpu::guest::Guest;
 use evmcs::field;
 
 #[inline]
-pub fn cpuid(guest: &mut Guest<'_>) {
+pub fn handle(guest: &mut Guest<'_>) {
     let registers = &guest.frame.registers;
     let answer = guest.machine.cpuid.answer(registers.rax as u32, registers.rcx as u32, || Current {
         osxsave: guest.vmcs.read(field::GUEST_CR4) & cr4::OSXSAVE != 0,
