@@ -5,13 +5,15 @@
 #![expect(unsafe_code)]
 
 use crate::region::VmcsPointer;
+use core::mem::offset_of;
 use core::ptr::NonNull;
+use hyperv_bindings::assist_page::VpAssistPage;
 
-/// Offset of EnlightenVmEntry, one byte (TLFS, HV_VP_ASSIST_PAGE).
-const ENLIGHTEN_VM_ENTRY: usize = 0x28;
+/// One byte.
+const ENLIGHTEN_VM_ENTRY: usize = offset_of!(VpAssistPage, enlighten_vm_entry);
 
-/// Offset of CurrentNestedVmcs, a GPA (TLFS, HV_VP_ASSIST_PAGE).
-const CURRENT_NESTED_VMCS: usize = 0x30;
+/// A GPA.
+const CURRENT_NESTED_VMCS: usize = offset_of!(VpAssistPage, current_nested_vmcs);
 
 /// EnlightenVmEntry and CurrentNestedVmcs of one CPU's VP assist page.
 ///
