@@ -53,7 +53,9 @@ pub struct TimeLimit {
 
 /// A virtual CPU.
 #[derive(Debug)]
-pub struct Vcpu {
+pub struct Vcpu<'a> {
+    /// Its machine, whose tables the VMCS names: they stay for as long as there is a vCPU.
+    vm: &'a Vm,
     vmcs: Vmcs,
     /// The processor's own part of the VMCS. A vCPU that is not retired keeps it for ever: the processor may write to it.
     region: ManuallyDrop<Frames>,
@@ -64,16 +66,17 @@ pub struct Vcpu {
     vpid: u16,
 }
 
-impl Vcpu {
+impl<'a> Vcpu<'a> {
     /// A vCPU of `vm` that will enter its kernel as `entry` says.
-    pub fn new(cpu: &mut Cpu, vm: &Vm, entry: EntryState, vpid: u16) -> Result<Self, OutOfFrames> {
+    pub fn new(cpu: &mut Cpu, vm: &'a Vm, entry: EntryState, vpid: u16) -> Result<Self, OutOfFrames> {
         let region = Frames::one()?;
         let page = NonNull::new(physical::pointer(region.address())).expect("no frame is at address zero");
         // SAFETY: one and the same frame, which this vCPU keeps until the VMCS is released.
         let vmcs_region = unsafe { VmcsRegion::new(page, region.address()) };
         let vmcs = Vmcs::native(vmcs_region, cpu.processor.capabilities().revision);
         let state = State::new(0, vm.timer_input_tick, tsc());
-        let mut vcpu = Self { vmcs, region: ManuallyDrop::new(region), frame: Box::default(), state, vpid };
+        let mut vcpu =
+            Self { vm, vmcs, region: ManuallyDrop::new(region), frame: Box::default(), state, vpid };
         let mut active = activate(&mut vcpu.vmcs, cpu);
         write_controls(&mut active, &vm.controls);
         active.write(field::EPT_POINTER, vm.ept_pointer());
@@ -87,7 +90,8 @@ impl Vcpu {
     }
 
     /// Runs the guest until it ends.
-    pub fn run(&mut self, cpu: &mut Cpu, vm: &Vm, limit: Option<TimeLimit>) -> End {
+    pub fn run(&mut self, cpu: &mut Cpu, limit: Option<TimeLimit>) -> End {
+        let vm = self.vm;
         processor_state::reset(vm.machine.cpuid.supported_xcr0(), vm.controls.secondary.enable_rdtscp());
         // Whatever this CPU has cached under these tags is of others.
         cpu.processor.invept(Invept::SingleContext { pointer: vm.ept_pointer() });

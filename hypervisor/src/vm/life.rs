@@ -66,7 +66,7 @@ fn run(config: &VmConfig, bundle: &Bundle<'_>, cpu: &mut Cpu, offer: &Offer<'_>)
         let ticks = u64::from(seconds.get()).saturating_mul(offer.tsc_hz);
         TimeLimit { deadline: tsc().saturating_add(ticks), seconds }
     });
-    let end = vcpu.run(cpu, &vm, limit);
+    let end = vcpu.run(cpu, limit);
     info!("vm {name}: ended: {end}");
     info!("vm {name}: {}", exits(&vcpu));
     vcpu.retire(cpu);
@@ -74,7 +74,7 @@ fn run(config: &VmConfig, bundle: &Bundle<'_>, cpu: &mut Cpu, offer: &Offer<'_>)
 }
 
 /// "1234 exits: IO_INSTRUCTION 1000, HLT 234".
-fn exits(vcpu: &Vcpu) -> alloc::string::String {
+fn exits(vcpu: &Vcpu<'_>) -> alloc::string::String {
     let counts = vcpu.state.exit_counts();
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     let mut text = alloc::format!("{total} exits");

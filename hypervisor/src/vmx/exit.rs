@@ -36,6 +36,8 @@ exit_reasons! {
     INIT_SIGNAL = 3,
     /// The guest can take an interrupt now.
     INTERRUPT_WINDOW = 7,
+    /// An NMI can be delivered now.
+    NMI_WINDOW = 8,
     /// The guest switches tasks by hardware.
     TASK_SWITCH = 9,
     /// CPUID.
@@ -70,8 +72,6 @@ exit_reasons! {
     VMXOFF = 26,
     /// VMXON.
     VMXON = 27,
-    /// An NMI can be delivered now.
-    NMI_WINDOW = 8,
     /// MOV to or from a control register.
     CONTROL_REGISTER = 28,
     /// IN, OUT and their string forms.

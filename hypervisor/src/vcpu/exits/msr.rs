@@ -64,8 +64,6 @@ fn value_of_register(guest: &Guest<'_>, register: Register, msr: MsrIndex) -> Re
         Register::TscAdjust => guest.state.tsc_adjust,
         Register::TscDeadline => guest.state.apic.tsc_deadline(now()),
         Register::X2Apic => guest.state.apic.rdmsr(msr.0, now())?,
-        // Not offered: XSAVES is not.
-        Register::Xss => return Err(Exception::GeneralProtection),
     })
 }
 
@@ -122,7 +120,6 @@ fn set_register(
             let change = value.wrapping_sub(guest.state.tsc_adjust);
             shift_tsc(guest, change);
         }
-        Register::Xss => return Err(Exception::GeneralProtection),
     }
     Ok(None)
 }

@@ -38,8 +38,6 @@ impl MsrIndex {
     pub const X2APIC_FIRST: Self = Self(0x800);
     /// The last of that range.
     pub const X2APIC_LAST: Self = Self(0x8FF);
-    /// IA32_XSS.
-    pub const XSS: Self = Self(0xDA0);
     /// IA32_EFER.
     pub const EFER: Self = Self(0xC000_0080);
     /// IA32_STAR.

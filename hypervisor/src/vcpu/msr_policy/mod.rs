@@ -21,7 +21,6 @@ pub use self::values::checked_efer;
 pub use self::values::checked_misc_enable;
 pub use self::values::checked_pat;
 pub use self::values::checked_xcr0;
-pub use self::values::checked_xss;
 
 use self::Policy::Constant;
 use self::Policy::Emulated;
@@ -75,8 +74,6 @@ pub enum Register {
     TscDeadline,
     /// One of the 256 MSRs from 800H on; the local APIC says which of them there are.
     X2Apic,
-    /// IA32_XSS; see [`checked_xss`].
-    Xss,
 }
 
 /// What a write to a constant gets.
@@ -118,7 +115,6 @@ const POLICY: &[Row] = &[
     one(MsrIndex::PAT, Emulated(Register::Pat)),
     one(MsrIndex::TSC_DEADLINE, Emulated(Register::TscDeadline)),
     Row { first: MsrIndex::X2APIC_FIRST, last: MsrIndex::X2APIC_LAST, policy: Emulated(Register::X2Apic) },
-    one(MsrIndex::XSS, Emulated(Register::Xss)),
     one(MsrIndex::EFER, Emulated(Register::Efer)),
     one(MsrIndex::STAR, PassThrough(HeldBy::Processor)),
     one(MsrIndex::LSTAR, PassThrough(HeldBy::Processor)),
@@ -198,6 +194,7 @@ mod tests {
             ("PERF_GLOBAL_CTRL", 0x38F),
             ("MC0_CTL", 0x400),
             ("VMX_BASIC", 0x480),
+            ("XSS", 0xDA0),
             ("a Hyper-V MSR", 0x4000_0000),
             ("a MSR of another vendor", 0xC001_0015),
             ("the last index of all", u32::MAX),

@@ -62,12 +62,6 @@ pub fn checked_misc_enable(written: u64) -> Result<(), GeneralProtection> {
     if changed & !MISC_ENABLE_FAST_STRINGS == 0 { Ok(()) } else { Err(GeneralProtection) }
 }
 
-/// Whether IA32_XSS takes the value. We offer no supervisor state, so only zero; and without XSAVES, which
-/// `offered` tells, there is no such MSR.
-pub fn checked_xss(written: u64, offered: bool) -> Result<(), GeneralProtection> {
-    if offered && written == 0 { Ok(()) } else { Err(GeneralProtection) }
-}
-
 /// Whether XSETBV may load XCR0 with the value (SDM Vol. 1, "Enabling the XSAVE Feature Set and XSAVE-Enabled Features"), where `supported` is what the guest's
 /// CPUID says: x87 always, AVX only with SSE, and AVX-512 whole and only with AVX.
 pub fn checked_xcr0(written: u64, supported: u64) -> Result<(), GeneralProtection> {
@@ -138,13 +132,6 @@ mod tests {
         for bit in 0..64 {
             assert_eq!(checked_misc_enable(MISC_ENABLE_AT_RESET ^ 1 << bit).is_ok(), bit == 0, "bit {bit}");
         }
-    }
-
-    #[test]
-    fn xss_takes_zero_where_it_exists() {
-        assert_eq!(checked_xss(0, true), Ok(()));
-        assert_eq!(checked_xss(1 << 8, true), Err(GeneralProtection));
-        assert_eq!(checked_xss(0, false), Err(GeneralProtection));
     }
 
     /// The legal values are few enough to write down.
