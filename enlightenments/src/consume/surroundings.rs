@@ -3,6 +3,7 @@
 
 use super::CpuidSource;
 use core::fmt;
+use core::ops::RangeInclusive;
 use hyperv_bindings::cpuid::Features;
 use hyperv_bindings::cpuid::HYPERVISOR_PRESENT;
 use hyperv_bindings::cpuid::Interface;
@@ -12,6 +13,9 @@ use hyperv_bindings::cpuid::Recommendations;
 use hyperv_bindings::cpuid::Vendor;
 use hyperv_bindings::cpuid::VendorAndMaxLeaf;
 use hyperv_bindings::cpuid::Version;
+
+/// What the highest leaf of a hypervisor that has leaves can be.
+const HYPERVISOR_LEAVES: RangeInclusive<u32> = 0x4000_0000..=0x4000_FFFF;
 
 /// Where KVM's own leaves start: the second place is theirs where the first one is Hyper-V's.
 const KVM_LEAVES: [u32; 2] = [0x4000_0000, 0x4000_0100];
@@ -28,8 +32,8 @@ pub enum Surroundings {
 /// A hypervisor that shows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hypervisor {
-    /// The name that it gives itself. For reports only.
-    pub vendor: Vendor,
+    /// The name that it gives itself, if it has leaves at all. For reports only.
+    pub vendor: Option<Vendor>,
     /// The leaf at which KVM's own interface starts, where there is one. For reports only.
     pub kvm_leaf: Option<u32>,
     /// Hyper-V's interface, where its signature is there.
@@ -60,8 +64,10 @@ impl Surroundings {
         }
         let VendorAndMaxLeaf { max_leaf, vendor } =
             VendorAndMaxLeaf::from_cpuid(cpuid.cpuid(VendorAndMaxLeaf::LEAF, 0));
+        // One that hides its leaves answers as for any leaf that is not there: with the data of another.
+        let has_leaves = HYPERVISOR_LEAVES.contains(&max_leaf);
         Self::Hypervisor(Hypervisor {
-            vendor,
+            vendor: has_leaves.then_some(vendor),
             kvm_leaf: kvm_leaf(cpuid),
             hyperv: HyperV::read(cpuid, max_leaf),
         })
@@ -114,7 +120,10 @@ impl fmt::Display for Surroundings {
 
 impl fmt::Display for Hypervisor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "hypervisor \"{}\", ", self.vendor)?;
+        match self.vendor {
+            Some(vendor) => write!(f, "hypervisor \"{vendor}\", ")?,
+            None => f.write_str("hypervisor without a name, ")?,
+        }
         match &self.hyperv {
             Some(hyperv) => write!(f, "interface {hyperv}")?,
             None => f.write_str("without the interface Hv#1")?,
@@ -144,6 +153,14 @@ mod tests {
     use super::HyperV;
     use super::Surroundings;
     use proptest::prelude::*;
+
+    /// QEMU with `kvm=off` and no `hv-*`: leaf 0x40000000 has the data of the highest basic leaf.
+    #[test]
+    fn one_that_hides_its_leaves_has_no_name() {
+        let hidden = ModelCpuid::hyperv_intel().with_max_leaf(7).with_vendor(b"@\x02\0\0@\x03\0\0\0\0\0\0");
+        let said = Surroundings::discover(&hidden).to_string();
+        assert_eq!(said, "hypervisor without a name, without the interface Hv#1");
+    }
 
     #[test]
     fn nobody_is_asked_where_no_hypervisor_is_present() {
