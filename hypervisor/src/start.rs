@@ -35,6 +35,7 @@ use crate::memory::physical::ALWAYS_MAPPED;
 use crate::memory::physical::DirectMap;
 use crate::vcpu;
 use crate::vm::Offer;
+use crate::vm::bundle::MANIFEST;
 use crate::vm::life;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::processor::Processor;
@@ -154,7 +155,7 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
         Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx: cpu.processor.capabilities(), controls };
     match bundle(boot, direct_map) {
         Some(archive) => life::run_all(archive, &mut cpu, &offer),
-        None => error!("no bundle: give the loader a tar with {} as a module", life::MANIFEST),
+        None => error!("no bundle: give the loader a tar with {MANIFEST} as a module"),
     }
     finish(boot, &platform)
 }

@@ -12,6 +12,13 @@ mod tests;
 use core::fmt;
 use receive_fifo::ReceiveFifo;
 
+/// The guest's first port of it: COM1 of a PC.
+pub const PORT: u16 = 0x3F8;
+/// How many ports it has.
+pub const PORTS: u8 = 8;
+/// Its global system interrupt, which is its pin at the I/O APIC.
+pub const GSI: u32 = 4;
+
 /// Receiver buffer when read, transmitter holding register when written; with DLAB the divisor's low byte.
 const DATA: u8 = 0;
 /// Interrupt enable; with DLAB the divisor's high byte.

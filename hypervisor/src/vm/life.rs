@@ -10,14 +10,13 @@ use crate::vm::Offer;
 use crate::vm::Vm;
 use crate::vm::VmError;
 use crate::vm::bundle::Bundle;
+use crate::vm::bundle::MANIFEST;
 use crate::vm::manifest::Manifest;
 use crate::vm::manifest::VmConfig;
 use core::fmt::Write;
 use log::error;
 use log::info;
 
-/// Name of the manifest in the bundle.
-pub const MANIFEST: &str = "satori.toml";
 /// The only vCPU that runs at a time has this VPID; 0 is ours (SDM vol. 3, "Virtual Processor Identifiers (VPIDs)").
 const VPID: u16 = 1;
 /// Bytes that are not for guests' RAM: tables, what a VM costs, and growth of the heap.
@@ -36,7 +35,7 @@ pub fn run_all(archive: &[u8], cpu: &mut Cpu, offer: &Offer<'_>) {
         Err(reason) => return error!("bundle: {reason}"),
     };
     for reason in &manifest.errors {
-        error!("{MANIFEST}: {reason}");
+        error!("{reason}");
     }
     for config in &manifest.vms {
         if let Err(reason) = run(config, &bundle, cpu, offer) {

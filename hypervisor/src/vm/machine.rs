@@ -3,6 +3,7 @@
 
 use crate::devices::firmware::power;
 use crate::devices::firmware::power::PowerEvent;
+use crate::devices::uart;
 use crate::devices::uart::Uart;
 use crate::irqchip::Message;
 use crate::irqchip::io_apic::IO_APIC_BASE;
@@ -17,11 +18,8 @@ use crate::mmu::ram::GuestRam;
 use crate::vcpu::cpuid::CpuidTable;
 use spin::Mutex;
 
-/// Ports of the UART: COM1 of a PC.
-const UART: u16 = 0x3f8;
-const UART_LAST: u16 = UART + 7;
-/// The UART's pin at the I/O APIC.
-const UART_PIN: usize = 4;
+const UART: u16 = uart::PORT;
+const UART_LAST: u16 = UART + uart::PORTS as u16 - 1;
 
 /// What the world outside of the vCPU is to do after an access to a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +124,7 @@ impl Machine {
             return None;
         }
         uart.line = line;
-        self.io_apic.lock().set_line(UART_PIN, line)
+        self.io_apic.lock().set_line(uart::GSI as usize, line)
     }
 
     /// Fills the UART's receiver from `next`; also tells whether there was room for all.

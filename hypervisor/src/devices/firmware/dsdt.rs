@@ -5,6 +5,7 @@ use super::OEM_ID;
 use super::OEM_REVISION;
 use super::OEM_TABLE_ID;
 use super::power::SLEEP_TYPE_S5;
+use crate::devices::uart;
 use acpi_tables::Aml;
 use acpi_tables::aml::Device;
 use acpi_tables::aml::EISAName;
@@ -18,15 +19,6 @@ use acpi_tables::aml::ZERO;
 use acpi_tables::sdt::Sdt;
 use alloc::vec;
 use alloc::vec::Vec;
-
-/// COM1's first port, where a PC has it.
-const COM1_PORT: u16 = 0x3F8;
-
-/// How many ports it has.
-const COM1_PORTS: u8 = 8;
-
-/// COM1's global system interrupt, where a PC has it.
-const COM1_GSI: u32 = 4;
 
 /// The size of a table's header.
 const HEADER: u32 = 36;
@@ -55,9 +47,9 @@ struct Com1;
 
 impl Aml for Com1 {
     fn to_aml_bytes(&self, sink: &mut dyn acpi_tables::AmlSink) {
-        let ports = IO::new(COM1_PORT, COM1_PORT, 1, COM1_PORTS);
+        let ports = IO::new(uart::PORT, uart::PORT, 1, uart::PORTS);
         let (consumer, edge_triggered, active_low, shared) = (true, true, false, false);
-        let interrupt = Interrupt::new(consumer, edge_triggered, active_low, shared, COM1_GSI);
+        let interrupt = Interrupt::new(consumer, edge_triggered, active_low, shared, uart::GSI);
         let hardware_id = Name::new("_HID".into(), &EISAName::new("PNP0501"));
         let unique_id = Name::new("_UID".into(), &ZERO);
         let resources = Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ports, &interrupt]));

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The three ports by which a guest switches itself off or starts anew (ACPI 6.5, 4.8.3.7 and 4.8.3.6).
 
-use core::ops::RangeInclusive;
-
 /// SLEEP_CONTROL_REG, one byte.
 pub const SLEEP_CONTROL: u16 = 0x600;
 
@@ -11,9 +9,6 @@ pub const SLEEP_STATUS: u16 = 0x601;
 
 /// RESET_REG, one byte.
 pub const RESET: u16 = 0x602;
-
-/// All ports of this device.
-pub const PORTS: RangeInclusive<u16> = SLEEP_CONTROL..=RESET;
 
 /// What makes a write to [`RESET`] a reset.
 pub const RESET_VALUE: u8 = 1;

@@ -22,7 +22,7 @@ fn machine() -> Machine {
 /// With the UART's interrupt connected, and its pin leading to vector 0x44, edge triggered.
 fn with_interrupt() -> Machine {
     let machine = machine();
-    assert!(machine.write_io_apic(0, 0x10 + 2 * UART_PIN as u32).is_empty());
+    assert!(machine.write_io_apic(0, 0x10 + 2 * uart::GSI).is_empty());
     assert!(machine.write_io_apic(0x10, 0x44).is_empty());
     assert_eq!(machine.write_port(MODEM_CONTROL, 1, CONNECTED), PortEffect::default());
     machine
