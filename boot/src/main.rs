@@ -49,10 +49,12 @@ mod image {
 
     /// Memory as the loader left it.
     fn physical(address: u64, len: usize) -> Option<&'static [u8]> {
-        if address == 0 || address.checked_add(len as u64)? > BOOT_MAPPED {
+        let (image, end) = (layout().physical(), address.checked_add(len as u64)?);
+        if address == 0 || end > BOOT_MAPPED || address < image.end && image.start < end {
             return None;
         }
-        // SAFETY: the boot tables map this range one to one, and nothing writes to memory before `start`.
+        // SAFETY: the boot tables map this range one to one, and before `start` only the image's own memory is written,
+        // which it is not in.
         Some(unsafe { core::slice::from_raw_parts(address as *const u8, len) })
     }
 

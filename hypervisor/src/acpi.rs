@@ -45,7 +45,8 @@ impl RootTable {
         }
     }
 
-    /// Looks for the RSDP where BIOSes put it: at a 16-byte boundary between 0xE0000 and 1 MiB (ACPI 6.5, 5.2.5.1).
+    /// Looks for the RSDP between 0xE0000 and 1 MiB, at 16-byte boundaries (ACPI 6.5, 5.2.5.1). The extended BIOS data area
+    /// is not searched: loaders tell where it is.
     #[must_use]
     pub fn search(physical: &impl PhysicalRead) -> Option<Self> {
         let area = physical.bytes(0xe_0000, 0x2_0000)?;
@@ -171,8 +172,10 @@ impl Platform {
 
 /// SLP_TYPa and SLP_TYPb out of `Name (_S5, Package () { a, b, .. })`, found by its bytes: AML is not interpreted.
 fn soft_off_type(dsdt: &[u8]) -> Option<(u8, u8)> {
-    const NAME: &[u8] = b"\x08_S5_\x12";
-    let at = dsdt.windows(NAME.len()).position(|window| window == NAME)? + NAME.len();
+    const NAME: &[u8] = b"_S5_\x12";
+    // NameOp, with or without the root's prefix.
+    let named = |at: usize| dsdt[..at].ends_with(b"\x08") || dsdt[..at].ends_with(b"\x08\\");
+    let at = (0..dsdt.len()).find(|&at| dsdt[at..].starts_with(NAME) && named(at))? + NAME.len();
     // The package's length takes one to four bytes, told by the top two bits of the first; then the count of elements.
     let elements = dsdt.get(at + usize::from(dsdt.get(at)? >> 6) + 2..)?;
     let (first, rest) = small_integer(elements)?;
@@ -218,5 +221,4 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "acpi_tests.rs"]
 mod tests;

@@ -21,6 +21,7 @@ pub mod cr4 {
     pub const PSE: u64 = 1 << 4;
     pub const PAE: u64 = 1 << 5;
     pub const MCE: u64 = 1 << 6;
+    pub const PGE: u64 = 1 << 7;
     pub const UMIP: u64 = 1 << 11;
     pub const LA57: u64 = 1 << 12;
     pub const VMXE: u64 = 1 << 13;

@@ -117,6 +117,14 @@ impl BootInfo {
         self.command_line = shortened(text);
     }
 
+    /// Whether the firmware says that there is usable RAM at `address`.
+    #[must_use]
+    pub fn is_ram(&self, address: u64) -> bool {
+        let holds =
+            |range: &MemoryRange| address.checked_sub(range.start).is_some_and(|offset| offset < range.size);
+        self.memory.iter().any(|range| range.usable && holds(range))
+    }
+
     /// Words of the command line that mean nothing to us.
     pub fn unknown_words(&self) -> impl Iterator<Item = &str> {
         self.command_line.split_whitespace().filter(|word| !WORDS.contains(word))

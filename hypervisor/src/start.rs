@@ -15,6 +15,7 @@ use crate::console::serial::COM1_IRQ;
 use crate::cpu::Cpu;
 use crate::cpu::clock::Clock;
 use crate::cpu::descriptors;
+use crate::cpu::descriptors::Descriptors;
 use crate::cpu::hardware;
 use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
@@ -38,6 +39,7 @@ use crate::vm::Offer;
 use crate::vm::bundle::MANIFEST;
 use crate::vm::life;
 use crate::vmx::capabilities::Capabilities;
+use crate::vmx::capabilities::EptCapabilities;
 use crate::vmx::processor::Processor;
 use alloc::string::String;
 use alloc::string::ToString;
@@ -60,6 +62,7 @@ use log::info;
 use log::warn;
 
 // SAFETY: here it is given to the UART's driver, the PIC's mask, the timers and the power-off, none of which writes memory.
+// The ports of power-off and of the ACPI timer are those that firmware names, which is believed in that.
 const PORTS: NativePorts = unsafe { NativePorts::new() };
 /// No machine of today has more physical memory.
 const MEMORY_LIMIT: u64 = 1 << 46;
@@ -83,8 +86,11 @@ pub unsafe fn start(boot: Result<BootInfo, StartError>, image: &ImageLayout) -> 
     interrupts::load_early();
     // SAFETY: this is the one call, on the boot tables.
     let memory_end = or_stop(unsafe { memory(&boot, image) });
+    // The GDT of the entry code is not mapped any more: without another one every exception would be a reset.
+    let descriptors = or_stop(descriptors::load());
+    interrupts::load();
     let stack = or_stop(address_space::new_stack(STACK));
-    let state = alloc::boxed::Box::new(Start { boot, image: image.clone(), memory_end });
+    let state = alloc::boxed::Box::new(Start { boot, image: image.clone(), memory_end, descriptors });
     // SAFETY: the stack is fresh; nothing of the old one is needed any more.
     unsafe { call_on(stack.top.as_u64(), alloc::boxed::Box::into_raw(state)) }
 }
@@ -94,6 +100,7 @@ struct Start {
     boot: BootInfo,
     image: ImageLayout,
     memory_end: u64,
+    descriptors: Descriptors,
 }
 
 /// Sets up the frame allocator and, with it, the heap; then our own page tables. Gives the end of RAM.
@@ -127,7 +134,7 @@ unsafe fn call_on(stack_top: u64, state: *mut Start) -> ! {
     extern "sysv64" fn enter(state: *mut Start) -> ! {
         // SAFETY: from the `Box` of `start`, handed over once.
         let state = unsafe { alloc::boxed::Box::from_raw(state) };
-        on_own_stack(&state.boot, &state.image, state.memory_end)
+        on_own_stack(*state)
     }
     // SAFETY: as the caller promised; a call pushes a return address, which keeps the alignment that functions expect.
     unsafe {
@@ -139,21 +146,24 @@ unsafe fn call_on(stack_top: u64, state: *mut Start) -> ! {
 }
 
 /// Everything after the memory is ours.
-fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
-    // SAFETY: all RAM and the first 4 GiB are in the direct map; `bring_up` keeps modules from the allocator.
+fn on_own_stack(state: Start) -> ! {
+    let Start { boot, image, memory_end, descriptors } = &state;
+    let memory_end = *memory_end;
+    // SAFETY: all RAM and the first 4 GiB are in the direct map; `bring_up` keeps modules from the allocator, and `bundle`
+    // takes none that lies in the image.
     let direct_map = unsafe { DirectMap::new(memory_end.max(ALWAYS_MAPPED)) };
     let platform = platform(boot, direct_map);
     let clock = or_stop(Clock::calibrate(&PORTS, platform.pm_timer));
     console::log::set_clock(clock.tsc_hz());
     report_machine(boot, &platform, clock);
-    let mut cpu = or_stop(cpu(clock, &platform));
-    let controls = or_stop(controls());
+    let mut cpu = or_stop(cpu(clock, &platform, *descriptors));
+    let controls = or_stop(controls(cpu.processor.capabilities().ept));
     // Its tables are made once, here, so that no exit allocates.
     vcpu::emulate::prepare();
     report_footprint(image, memory_end);
     let offer =
         Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx: cpu.processor.capabilities(), controls };
-    match bundle(boot, direct_map) {
+    match bundle(boot, image, direct_map) {
         Some(archive) => life::run_all(archive, &mut cpu, &offer),
         None => error!("no bundle: give the loader a tar with {MANIFEST} as a module"),
     }
@@ -161,12 +171,10 @@ fn on_own_stack(boot: &BootInfo, image: &ImageLayout, memory_end: u64) -> ! {
 }
 
 /// This CPU, ready to run guests.
-fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
+fn cpu(clock: Clock, platform: &Platform, descriptors: Descriptors) -> Result<Cpu, String> {
     let reason = |error: &dyn Display| error.to_string();
     let cpuid = |leaf| __cpuid_count(leaf, 0);
     let capabilities = Capabilities::read(cpuid, &NativeMsrs).map_err(|error| reason(&error))?;
-    let descriptors = descriptors::load().map_err(|error| reason(&error))?;
-    interrupts::load();
     pic::silence(&PORTS);
     let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
     let routed =
@@ -181,10 +189,12 @@ fn cpu(clock: Clock, platform: &Platform) -> Result<Cpu, String> {
 }
 
 /// The controls that all vCPUs run with.
-fn controls() -> Result<Controls, MissingControls> {
+fn controls(ept: EptCapabilities) -> Result<Controls, MissingControls> {
     let capabilities = controls::Capabilities::read(&|msr| NativeMsrs.read(msr));
-    let required = vcpu::controls::required();
-    let negotiated = negotiate(required, vcpu::controls::wanted(), &capabilities, Allowance::Native)?;
+    let (required, mut wanted) = (vcpu::controls::required(), vcpu::controls::wanted());
+    // A VPID whose mappings cannot be dropped is worse than none: without one every entry and exit drops them.
+    wanted.secondary.set_enable_vpid(ept.invvpid_single());
+    let negotiated = negotiate(required, wanted, &capabilities, Allowance::Native)?;
     for line in negotiated.dropped.to_string().lines() {
         info!("not used: {line}");
     }
@@ -230,13 +240,18 @@ fn report_footprint(image: &ImageLayout, memory_end: u64) {
 }
 
 /// The module with the virtual machines.
-fn bundle(boot: &BootInfo, direct_map: DirectMap) -> Option<&'static [u8]> {
-    direct_map.module(boot.modules.first()?)
+fn bundle(boot: &BootInfo, image: &ImageLayout, direct_map: DirectMap) -> Option<&'static [u8]> {
+    let (module, image) = (boot.modules.first()?, image.physical());
+    let apart = module.start >= image.end || module.start.saturating_add(module.size) <= image.start;
+    if apart { direct_map.module(module) } else { None }
 }
 
 fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
     let root = boot.acpi_root.or_else(|| RootTable::search(&direct_map));
-    root.map(|root| Platform::read(&direct_map, root)).unwrap_or_default()
+    let mut platform = root.map(|root| Platform::read(&direct_map, root)).unwrap_or_default();
+    // Registers are written there: not in RAM, whatever the tables say.
+    platform.io_apic = platform.io_apic.filter(|&(at, _)| at.is_multiple_of(16) && !boot.is_ram(at));
+    platform
 }
 
 /// All virtual machines have ended.

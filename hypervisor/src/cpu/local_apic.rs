@@ -47,7 +47,7 @@ const DIVIDE_BY_1: u32 = 0b1011;
 /// Vectors that firmware can have left in service.
 const VECTORS: u32 = 256;
 
-/// Where the registers are: the same for every CPU, as firmware leaves none behind in another mode.
+/// How the registers are reached: the same for every CPU, as [`turn_on`] brings each to the same mode.
 static FACE: Once<Face> = Once::new();
 
 /// How registers are reached.
@@ -100,7 +100,8 @@ pub struct LocalApic {
 }
 
 impl LocalApic {
-    /// Turns the APIC on, in x2APIC mode where there is one; no local interrupt is let through but the timer's.
+    /// Turns the APIC on, in x2APIC mode where there is one, with its own pins, counters and errors masked. The thermal entry
+    /// stays firmware's: it may be how firmware cools the machine.
     pub fn enable(clock: Clock) -> Result<Self, OutOfFrames> {
         const X2APIC: u32 = 1 << 21;
         const DEADLINE: u32 = 1 << 24;

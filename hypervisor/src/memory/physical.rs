@@ -55,7 +55,8 @@ mod bare {
 
     impl DirectMap {
         /// # Safety
-        /// The direct map covers everything below `limit`, and no allocator holds the memory of the loader's modules.
+        /// The direct map covers everything below `limit`, and nobody holds or writes the memory of the loader's
+        /// modules that are asked for.
         #[must_use]
         pub const unsafe fn new(limit: u64) -> Self {
             Self { limit }

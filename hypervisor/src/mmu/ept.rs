@@ -16,7 +16,7 @@ use core::mem;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 
-/// An entry of a table (SDM vol. 3, tables 29-1 to 29-7).
+/// An entry of a table (SDM vol. 3, "EPT Translation Mechanism").
 #[bitfield(u64)]
 #[derive(PartialEq, Eq)]
 pub struct EptEntry {

@@ -5,17 +5,16 @@ use crate::architecture::cr0;
 use crate::architecture::rflags;
 use crate::cpu::hardware;
 use crate::vcpu::exception::Exception;
+use crate::vcpu::exits::exception::DEBUG;
 use crate::vcpu::guest::BLOCKED_BY_NMI;
 use crate::vcpu::guest::BLOCKED_FOR_ONE_INSTRUCTION;
+use crate::vcpu::guest::DEBUG_TRAP;
 use crate::vcpu::guest::Guest;
-use crate::vcpu::guest::SINGLE_STEP;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
 use evmcs::controls::PrimaryControls;
 use evmcs::field;
 
-/// #DB, of which some are traps.
-const DEBUG: u8 = 1;
 /// The NMI's vector.
 const NMI: u8 = 2;
 
@@ -38,11 +37,11 @@ impl Guest<'_> {
     #[must_use]
     pub fn has_wake_up(&self) -> bool {
         let nmi_allowed = || self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE) & BLOCKED_BY_NMI == 0;
-        let single_step = || self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) & SINGLE_STEP != 0;
+        let debug_trap = || self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) & DEBUG_TRAP != 0;
         self.state.exception.is_some()
             || self.state.apic.pending().is_some() && self.interrupts_enabled()
             || self.state.nmi && nmi_allowed()
-            || single_step()
+            || debug_trap()
     }
 
     /// Whether the guest takes interrupts.
@@ -98,7 +97,7 @@ impl Guest<'_> {
     /// vol. 3, "Prioritization of Concurrent Events").
     fn nothing_comes_first(&self, blocking: u32) -> bool {
         self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE) & blocking == 0
-            && self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) == 0
+            && self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) & DEBUG_TRAP == 0
     }
 
     fn inject(&mut self, information: EventInformation) {

@@ -25,7 +25,9 @@ pub const BLOCKED_BY_NMI: u32 = 1 << 3;
 /// BTF of IA32_DEBUGCTL.
 const BRANCHES_ONLY: u64 = 1 << 1;
 /// BS (SDM vol. 3, "Format of Pending-Debug-Exceptions").
-pub const SINGLE_STEP: u64 = 1 << 14;
+const SINGLE_STEP: u64 = 1 << 14;
+/// BS, and "enabled breakpoint": with one of them #DB is delivered, with B0 to B3 alone it is not.
+pub const DEBUG_TRAP: u64 = 1 << 12 | SINGLE_STEP;
 /// L of a code segment's access rights.
 const LONG_CODE: u32 = 1 << 13;
 
@@ -59,21 +61,40 @@ impl Guest<'_> {
             next &= 0xffff_ffff;
         }
         self.vmcs.write(field::GUEST_RIP, next);
-        self.stay();
+        self.end_step(false);
     }
 
     /// One iteration of a repeated instruction is done, and there are more: debug exceptions and interrupts come between
-    /// them (SDM vol. 2B, REP), and nothing that the instruction before held back is held back longer.
-    #[inline]
+    /// them (SDM vol. 2B, "REP/REPE/REPZ/REPNE/REPNZ").
     pub fn stay(&mut self) {
+        self.end_step(true);
+    }
+
+    /// An instruction, or an iteration of one, was executed.
+    #[inline]
+    fn end_step(&mut self, repeats: bool) {
         let blocking = self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
         if blocking & BLOCKED_FOR_ONE_INSTRUCTION != 0 {
             self.vmcs.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking & !BLOCKED_FOR_ONE_INSTRUCTION);
             // What STI or MOV SS held back can be delivered now.
             self.state.attention = true;
         }
-        if self.vmcs.read(field::GUEST_RFLAGS) & (rflags::TF | rflags::RF) != 0 {
-            self.end_debugged_instruction();
+        if repeats || self.vmcs.read(field::GUEST_RFLAGS) & (rflags::TF | rflags::RF) != 0 {
+            self.end_debugged_step(repeats);
+        }
+    }
+
+    /// RF holds for one instruction, all its iterations: a breakpoint on it strikes once. With TF, #DB follows each step, unless
+    /// the guest steps from branch to branch (SDM vol. 3, "Single-Stepping on Branches"), and none that is played is one.
+    #[cold]
+    fn end_debugged_step(&mut self, repeats: bool) {
+        let rflags = self.vmcs.read(field::GUEST_RFLAGS);
+        let left = if repeats { rflags | rflags::RF } else { rflags & !rflags::RF };
+        self.vmcs.write(field::GUEST_RFLAGS, left);
+        let steps = rflags & rflags::TF != 0;
+        if steps && self.vmcs.read(field::GUEST_IA32_DEBUGCTL) & BRANCHES_ONLY == 0 {
+            let pending = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS);
+            self.vmcs.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending | SINGLE_STEP);
         }
     }
 
@@ -82,19 +103,6 @@ impl Guest<'_> {
         self.advance();
         self.state.halted = true;
         self.state.attention = true;
-    }
-
-    /// The instruction was executed with TF or RF set: RF held for that one only, and with TF #DB follows, unless the guest
-    /// steps from branch to branch (SDM vol. 3, "Single-Stepping on Branches"), and none that is played is one.
-    #[cold]
-    fn end_debugged_instruction(&mut self) {
-        let rflags = self.vmcs.read(field::GUEST_RFLAGS);
-        self.vmcs.write(field::GUEST_RFLAGS, rflags & !rflags::RF);
-        let steps = rflags & rflags::TF != 0;
-        if steps && self.vmcs.read(field::GUEST_IA32_DEBUGCTL) & BRANCHES_ONLY == 0 {
-            let pending = self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS);
-            self.vmcs.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, pending | SINGLE_STEP);
-        }
     }
 
     /// Raises an exception instead of executing the instruction.

@@ -220,10 +220,10 @@ impl Carrier<'_> {
 
     /// Raises the guest's timer interrupt if it is due, and sets this CPU's timer for when it will be, or for the limit.
     fn arm(&mut self, guest: &mut Guest<'_>) {
-        let tsc = tsc();
+        let now = tsc();
         let state = &mut *guest.state;
-        state.apic.expire(state.guest_tsc(tsc));
-        let due = state.apic.next_deadline().map(|deadline| state.processor_deadline(deadline, tsc));
+        state.apic.expire(state.guest_tsc(now));
+        let due = state.apic.next_deadline().map(|deadline| state.processor_deadline(deadline, now));
         let limit = self.limit.map(|limit| limit.deadline);
         self.apic.set_timer(due.into_iter().chain(limit).min());
     }

@@ -61,7 +61,8 @@ impl State {
             tsc_adjust: 0,
             misc_enable: MISC_ENABLE_AT_RESET,
             xcr0: 1,
-            input_waits: false,
+            // What was typed before this vCPU ran raises no interrupt any more.
+            input_waits: true,
             exits: [0; REASONS],
         }
     }

@@ -10,7 +10,7 @@ use core::ops::Range;
 /// The I/O APIC's registers (one page).
 pub const IO_APIC: GuestPhysical = GuestPhysical(IO_APIC_BASE);
 
-/// The local APIC's registers (one page), where every CPU has them after RESET (SDM 3A 12.4.1).
+/// The local APIC's registers (one page), where every CPU has them after RESET (SDM vol. 3, "Local APIC Status and Location").
 pub const LOCAL_APIC: GuestPhysical = GuestPhysical(LOCAL_APIC_BASE);
 
 /// Where the firmware's tables are: kernels that are not told look for the RSDP here (ACPI 6.5, 5.2.5.1).

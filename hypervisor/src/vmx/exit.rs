@@ -154,17 +154,13 @@ pub struct ControlRegisterQualification {
     /// 0 MOV to it, 1 MOV from it, 2 CLTS, 3 LMSW.
     #[bits(2)]
     pub access: u8,
-    /// LMSW's operand is in memory.
-    pub lmsw_memory: bool,
-    __: bool,
+    #[bits(2)]
+    __: u8,
     /// The other operand of a MOV, by its number in instructions.
     #[bits(4)]
     pub general_register: u8,
-    #[bits(4)]
-    __: u8,
-    /// LMSW's source.
-    pub lmsw_source: u16,
-    __: u32,
+    #[bits(52)]
+    __: u64,
 }
 
 /// Exit qualification of an EPT violation (SDM vol. 3, "Exit Qualification for EPT Violations").
@@ -176,19 +172,13 @@ pub struct EptQualification {
     pub write: bool,
     /// An instruction fetch.
     pub fetch: bool,
-    /// What the entries allowed: read, write, execute.
-    #[bits(3)]
-    pub allowed: u8,
-    __: bool,
+    #[bits(4)]
+    __: u8,
     /// The guest-linear address is known.
     pub linear_valid: bool,
     /// The access was to that address's translation, not to one of the guest's page tables.
     pub final_access: bool,
-    #[bits(3)]
-    __: u8,
-    /// The fault struck during IRET that unblocks NMIs.
-    pub nmi_unblocking: bool,
-    #[bits(51)]
+    #[bits(55)]
     __: u64,
 }
 
@@ -220,10 +210,4 @@ pub mod event {
     pub const NMI: u8 = 2;
     /// Exception that the CPU raised.
     pub const HARDWARE_EXCEPTION: u8 = 3;
-    /// INT n.
-    pub const SOFTWARE_INTERRUPT: u8 = 4;
-    /// INT1.
-    pub const PRIVILEGED_SOFTWARE_EXCEPTION: u8 = 5;
-    /// INT3 and INTO.
-    pub const SOFTWARE_EXCEPTION: u8 = 6;
 }

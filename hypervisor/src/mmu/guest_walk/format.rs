@@ -6,8 +6,6 @@ use crate::architecture::efer;
 
 use super::Paging;
 
-const CR4_PSE: u64 = 1 << 4;
-
 /// Bits of an entry.
 pub(super) const PRESENT: u64 = 1 << 0;
 pub(super) const WRITABLE: u64 = 1 << 1;
@@ -40,7 +38,7 @@ impl Format {
     /// The format that is in use while paging is on.
     pub fn of(paging: &Paging) -> Self {
         let kind = if paging.cr4 & cr4::PAE == 0 {
-            Kind::Legacy { large_pages: paging.cr4 & CR4_PSE != 0 }
+            Kind::Legacy { large_pages: paging.cr4 & cr4::PSE != 0 }
         } else if paging.efer & efer::LMA == 0 {
             Kind::Pae
         } else if paging.cr4 & cr4::LA57 == 0 {

@@ -243,3 +243,18 @@ fn a_fault_keeps_the_breakpoint_on_its_instruction_from_striking_again() {
     assert_eq!(injected(&mut model), Some(GENERAL_PROTECTION_INJECTED));
     assert_eq!(model.read(field::GUEST_RFLAGS) & 1 << 16, 1 << 16);
 }
+
+/// SDM vol. 3, "Format of Pending-Debug-Exceptions": conditions alone deliver nothing, an enabled breakpoint does.
+#[test]
+fn only_an_enabled_breakpoint_or_a_single_step_comes_first_and_ends_hlt() {
+    const CONDITION_0: u64 = 1;
+    const ENABLED: u64 = 1 << 12;
+    let mut model = model();
+    model.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, CONDITION_0 | ENABLED);
+    assert!(model.guest().has_wake_up());
+    interrupt(&mut model, 0x40);
+    assert_eq!(injected(&mut model), None);
+    model.write(field::GUEST_PENDING_DEBUG_EXCEPTIONS, CONDITION_0);
+    assert_eq!(injected(&mut model), Some(external(0x40)));
+    assert!(!model.guest().has_wake_up());
+}

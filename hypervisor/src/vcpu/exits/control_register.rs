@@ -26,7 +26,7 @@ pub const CR4_OWNED: u64 = !CR4_OFFERED | cr4::MCE;
 /// CR4 bits that are set whatever the guest wants.
 const CR4_FORCED: u64 = cr4::VMXE | cr4::MCE;
 /// CR4 bits whose change makes the processor drop linear mappings (SDM vol. 3, "Operations that Invalidate TLBs").
-const CR4_FLUSHING: u64 = cr4::PSE | cr4::PAE | 1 << 7 | cr4::PCIDE | cr4::SMEP;
+const CR4_FLUSHING: u64 = cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCIDE | cr4::SMEP;
 /// Reserved bits of a PAE directory pointer, apart from the address's (SDM vol. 3, "PDPTE Registers").
 const DIRECTORY_POINTER_RESERVED: u64 = 0x1e6;
 
@@ -90,7 +90,9 @@ fn set_cr0(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
         || has(cr0::PG) && !has(cr0::PE)
         || has(cr0::NW) && !has(cr0::CD)
         || paging_off && (guest.in_64_bit_mode() || cr4 & cr4::PCIDE != 0)
-        || paging_on && long_mode && (cr4 & cr4::PAE == 0 || guest.long_code_segment());
+        || paging_on
+            && long_mode
+            && (cr4 & cr4::PAE == 0 || guest.long_code_segment() || old_task_state(guest));
     if impossible {
         return Err(Exception::GeneralProtection);
     }
@@ -109,6 +111,12 @@ fn set_cr0(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
     guest.vmcs.write(field::CR0_READ_SHADOW, value);
     guest.vmcs.write(field::GUEST_CR0, effective_cr0(value));
     Ok(())
+}
+
+/// Whether TR holds a 16-bit TSS, with which there is no long mode.
+fn old_task_state(guest: &Guest<'_>) -> bool {
+    const BUSY_TSS_16: u32 = 3;
+    guest.vmcs.read(field::GUEST_TR_ACCESS_RIGHTS) & 0xf == BUSY_TSS_16
 }
 
 /// MOV to CR4 with a bit that the guest may not set, or with a change of MCE, and perhaps others with it.

@@ -13,8 +13,8 @@ use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
 use evmcs::field;
 
-/// #DB.
-const DEBUG: u8 = 1;
+/// #DB, of which some are traps.
+pub const DEBUG: u8 = 1;
 /// #AC.
 const ALIGNMENT_CHECK: u8 = 17;
 /// #MC.
@@ -52,7 +52,7 @@ pub fn whose(guest: &Guest<'_>) -> Whose {
 
 /// Raises the exception again, as the processor would have delivered it.
 pub fn reflect(guest: &mut Guest<'_>, information: EventInformation) {
-    take_back_interrupted_event(guest);
+    take_back_interrupted_event(guest, information);
     if information.vector() == DEBUG {
         note_debug_conditions(guest);
     }
@@ -80,9 +80,13 @@ fn note_debug_conditions(guest: &mut Guest<'_>) {
 }
 
 /// An event whose delivery the exception cut short comes again: an interrupt goes back to the local APIC, an NMI waits. All
-/// else comes again by itself, since its instruction is executed again.
-fn take_back_interrupted_event(guest: &mut Guest<'_>) {
+/// else comes again by itself, since its instruction is executed again. So is an IRET, which had unblocked NMIs.
+fn take_back_interrupted_event(guest: &mut Guest<'_>, exception: EventInformation) {
     let interrupted = EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION));
+    if exception.nmi_unblocking() && !interrupted.valid() {
+        let blocking = guest.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
+        guest.vmcs.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking | BLOCKED_BY_NMI);
+    }
     match (interrupted.valid(), interrupted.kind()) {
         (true, event::EXTERNAL_INTERRUPT) => guest.state.apic.take_back(interrupted.vector()),
         (true, event::NMI) => {

@@ -31,7 +31,7 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
         guest.machine.write_port(port, size, guest.frame.registers.rax as u32)
     };
     guest.advance();
-    carry_out(guest, effect)
+    carry_out_port(guest, effect)
 }
 
 /// Bytes of an element: 1, 2 or 4, whatever the field says.
@@ -54,15 +54,16 @@ fn merged(old: u64, value: u32, size: u8) -> u64 {
     }
 }
 
+/// Mostly there is nothing to do. A read may have made room for input that waits.
 #[inline]
-fn carry_out(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
+fn carry_out_port(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
     if effect != PortEffect::default() {
-        return carry_out_some(guest, effect);
+        return carry_out_effect(guest, effect);
     }
     if guest.state.input_waits { guest.receive() } else { Ok(()) }
 }
 
-fn carry_out_some(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
+fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
     if let Some(byte) = effect.output {
         guest.transmit(byte);
     }
@@ -98,7 +99,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
         bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
         if let Err(exception) = linear::write(guest, address, bytes) {
             guest.raise(exception);
-            return carry_out(guest, effect);
+            return carry_out_port(guest, effect);
         }
         (effect, RDI)
     } else {
@@ -115,7 +116,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
     } else {
         guest.stay();
     }
-    carry_out(guest, effect)
+    carry_out_port(guest, effect)
 }
 
 /// The bits of an address register that count: 16, 32 or 64 (SDM vol. 3, "Format of the VM-Exit Instruction-Information Field as Used for INS and OUTS").

@@ -162,3 +162,12 @@ fn rf_holds_for_one_instruction() {
     assert_eq!(model.read(field::GUEST_RFLAGS), 2);
     assert_eq!(model.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS), 0);
 }
+
+#[test]
+fn a_breakpoint_strikes_once_for_all_iterations() {
+    let mut model = Model::long_64();
+    model.guest().stay();
+    assert_eq!(model.read(field::GUEST_RFLAGS), 2 | 1 << 16);
+    model.guest().advance();
+    assert_eq!(model.read(field::GUEST_RFLAGS), 2);
+}

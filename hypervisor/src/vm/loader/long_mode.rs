@@ -14,7 +14,7 @@ pub const BOOT_CS: u16 = 0x10;
 /// Selector of the data segment that Linux' boot protocol asks for.
 pub const BOOT_DS: u16 = 0x18;
 
-/// Flat segments, accessed already, so that the CPU need not write to them (SDM 3A 3.4.5).
+/// Flat segments, accessed already, so that the CPU need not write to them (SDM vol. 3, "Segment Descriptors").
 const DESCRIPTORS: [u64; 4] = [
     0,
     0,
@@ -32,7 +32,7 @@ const LARGE_PAGE: u64 = 2 << 20;
 /// Page directories, one for each of the first four GiB.
 const DIRECTORIES: usize = 4;
 
-// Bits of paging-structure entries (SDM 3A 4.5.4).
+// Bits of paging-structure entries (SDM vol. 3, "4-Level Paging and 5-Level Paging").
 const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
 const PAGE_SIZE: u64 = 1 << 7;

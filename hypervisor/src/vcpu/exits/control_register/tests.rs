@@ -334,3 +334,11 @@ fn cr4_refuses_what_is_not_offered_what_the_processor_lacks_and_what_cannot_be()
         assert_eq!(model.read(field::GUEST_CR4), PAE | cr4::MCE | VMXE);
     }
 }
+
+/// SDM vol. 2B, "MOV—Move to/from Control Registers".
+#[test]
+fn there_is_no_long_mode_with_a_16_bit_task() {
+    let mut model = before_long_mode(1 << 5);
+    model.write(field::GUEST_TR_ACCESS_RIGHTS, 0x83);
+    refuses_cr0(&mut model, LONG);
+}

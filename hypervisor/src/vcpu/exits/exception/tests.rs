@@ -79,3 +79,11 @@ fn an_nmi_whose_delivery_was_cut_short_waits_and_no_longer_blocks() {
     assert!(model.state.nmi);
     assert_eq!(model.read(field::GUEST_INTERRUPTIBILITY_STATE), 0);
 }
+
+/// SDM vol. 3, "Information for VM Exits Due to Vectored Events".
+#[test]
+fn an_iret_that_faults_leaves_nmis_blocked() {
+    let mut model = exited();
+    reflect(&mut model.guest(), alignment_check().with_nmi_unblocking(true));
+    assert_eq!(model.read(field::GUEST_INTERRUPTIBILITY_STATE), BLOCKED_BY_NMI);
+}

@@ -95,3 +95,10 @@ proptest! {
         let _ = Platform::read(&memory, RootTable::Xsdt(0x1000));
     }
 }
+
+#[test]
+fn soft_off_is_found_with_and_without_the_roots_prefix() {
+    assert_eq!(soft_off_type(b"\x08_S5_\x12\x06\x04\x0a\x05\x0a\x07\x00\x00"), Some((5, 7)));
+    assert_eq!(soft_off_type(b"\x10\x08\\_S5_\x12\x06\x04\x01\x00\x00\x00"), Some((1, 0)));
+    assert_eq!(soft_off_type(b"_S5_\x12\x06\x04\x01\x00\x00\x00"), None);
+}
