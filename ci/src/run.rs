@@ -80,7 +80,7 @@ pub struct Options {
 #[derive(Clone, Debug, clap::Args)]
 pub struct GuestOptions {
     /// Memory of the guest.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=8192))]
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=2048))]
     pub memory: u32,
     /// The guest's kernel, an ELF file with a PVH note or a bzImage [default: Debian's vmlinux].
     #[arg(long, value_name = "FILE")]

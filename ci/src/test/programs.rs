@@ -84,7 +84,10 @@ pub fn run(
             let sender = sender.clone();
             scope.spawn(move || {
                 while let Some(mut program) = next() {
-                    program.command.args(filter.and_then(|filter| own_filter(&program.label, filter)));
+                    let Some(filter) = own_filter(&program.label, filter.unwrap_or_default()) else {
+                        continue;
+                    };
+                    program.command.arg(filter);
                     if let Err(error) = watch(&workshop.interrupt, program, &sender) {
                         // Nobody listens any more when another program was broken, too.
                         let _ = sender.send(News::Broken(error));
@@ -106,11 +109,15 @@ pub fn run(
     })
 }
 
-/// What selects tests of the program `label` if `filter` is a part of names as they are printed, label included; `None`
-/// selects all.
+/// What selects tests of the program `label` if `filter` is a part of names as they are printed, label included; an
+/// empty text selects all, and `None` says that no test of this program can be meant.
 fn own_filter<'a>(label: &str, filter: &'a str) -> Option<&'a str> {
-    let of_this_program = || filter.strip_prefix(label)?.strip_prefix(' ');
-    if label.contains(filter) { None } else { Some(of_this_program().unwrap_or(filter)) }
+    if label.contains(filter) {
+        return Some("");
+    }
+    let of_this_program = filter.strip_prefix(label).and_then(|filter| filter.strip_prefix(' '));
+    // A space follows a label. Names of documentation have some, too, but rustdoc takes each word for a filter of its own.
+    of_this_program.map_or((!filter.contains(' ')).then_some(filter), |name| name.split(' ').next())
 }
 
 /// Whether a program with tests that failed, or none, ended before its last test did. A test program's status is 101
@@ -166,11 +173,12 @@ mod tests {
 
     #[test]
     fn a_filter_is_a_part_of_the_name_that_is_printed() {
-        assert_eq!(own_filter("host evmcs", "evmcs"), None);
-        assert_eq!(own_filter("host evmcs", "host evmcs"), None);
+        assert_eq!(own_filter("host evmcs", "evmcs"), Some(""));
+        assert_eq!(own_filter("host evmcs", "host evmcs"), Some(""));
         assert_eq!(own_filter("host evmcs", "host evmcs field::tests::a"), Some("field::tests::a"));
         assert_eq!(own_filter("host evmcs", "field"), Some("field"));
-        assert_eq!(own_filter("host ci", "host evmcs field"), Some("host evmcs field"));
+        assert_eq!(own_filter("host ci", "host evmcs field"), None);
+        assert_eq!(own_filter("host documentation", "host documentation a.rs - (line 7)"), Some("a.rs"));
     }
 
     #[test]
