@@ -23,6 +23,9 @@ use crate::workshop::Workshop;
 /// from clearing the terminal of whoever reads that.
 const MODULES: &str = "multiboot2 serial terminfo terminal echo test true halt";
 
+/// What becomes the CD, in a folder of temporary files.
+const TREE: &str = "tree";
+
 /// Memory for Satori and for firmware, in MiB. Satori takes eight at most; the rest is for what comes and goes.
 const OWN_MEMORY_MIB: u32 = 64;
 
@@ -49,14 +52,19 @@ pub enum Bundle {
 }
 
 impl Image {
-    /// Writes the CD to the file `iso`.
+    /// Writes the CD to the file `iso`: all of it, or nothing.
     ///
     /// # Errors
-    /// When GRUB's tools are missing or fail, or a file cannot be read or written.
+    /// When GRUB's tools are missing or fail, a file cannot be read or written, or on an interrupt.
     pub fn write(&self, workshop: &Workshop, iso: &Path) -> Result<()> {
         packages::bring(workshop)?;
-        let tree = tempfile::tempdir().context("no place for temporary files")?;
-        let boot = tree.path().join("boot");
+        // Beside the CD, so that what is complete can be moved to its place.
+        let beside = std::path::absolute(iso)?.parent().map(Path::to_path_buf).unwrap_or_default();
+        let folder = tempfile::Builder::new()
+            .prefix("image-")
+            .tempdir_in(&beside)
+            .with_context(|| format!("cannot write to {}", beside.display()))?;
+        let boot = folder.path().join(TREE).join("boot");
         fs::create_dir_all(boot.join("grub"))?;
         let module = boot.join("bundle.tar");
         let has_module = !matches!(self.bundle, Bundle::Missing);
@@ -68,7 +76,10 @@ impl Image {
         fs::write(boot.join("grub/grub.cfg"), grub_configuration(&self.command_line, has_module)?)?;
         fs::copy(&self.satori, boot.join("satori"))
             .with_context(|| format!("cannot copy {}", self.satori.display()))?;
-        make_iso(tree.path(), iso)
+        let made = make_iso(folder.path());
+        // One that was interrupted fails by itself, or not.
+        workshop.interrupt.check()?;
+        fs::rename(made?, iso).with_context(|| format!("cannot write {}", iso.display()))
     }
 
     /// Memory that a machine needs to run it, in MiB: for Satori, for the bundle, which GRUB leaves in memory, and for
@@ -89,16 +100,21 @@ impl Image {
     }
 }
 
-fn make_iso(tree: &Path, iso: &Path) -> Result<()> {
+/// Makes a CD of what is in [`TREE`] in `folder`, and gives its file, which is there, too.
+fn make_iso(folder: &Path) -> Result<PathBuf> {
+    let iso = folder.join("iso");
+    let temporary = folder.join("grub");
+    fs::create_dir(&temporary)?;
     let mut command = Command::new("grub-mkrescue");
     command.args(["--directory", GRUB_MODULES, "--fonts=", "--locales=", "--themes=", "--compress=no"]);
     command.arg(format!("--install-modules=normal configfile {MODULES}"));
     // The same content is to give the same bytes: the emulator is deterministic, and its disk is part of its input.
-    command.env("SOURCE_DATE_EPOCH", "1000000000").arg("--output").arg(iso).arg(tree);
+    command.env("SOURCE_DATE_EPOCH", "1000000000").env("TMPDIR", temporary);
+    command.arg("--output").arg(&iso).arg(folder.join(TREE));
     steps::output(&mut command)?;
     // Where xorriso or mtools fail, grub-mkrescue of some versions still ends with success.
     ensure!(iso.is_file(), "grub-mkrescue made no image");
-    Ok(())
+    Ok(iso)
 }
 
 fn grub_configuration(command_line: &str, has_module: bool) -> Result<String> {

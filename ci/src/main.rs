@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo x`: sets up the lab, builds Satori, runs it and tests it.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use anyhow::ensure;
 use ci::cargo;
 use ci::interrupt;
 use ci::interrupt::Interrupted;
@@ -46,12 +48,13 @@ enum Command {
     ///
     /// Without options the guest is Debian's Linux with a shell. Every key goes to it, Ctrl-C included; Ctrl-A x quits.
     /// Input that comes from a file or pipe is typed once the shell's prompt is there, and its end ends nothing.
-    /// The exit status is 0 when the machine powered off, 124 when the time was up, 130 when interrupted.
+    /// The exit status is 0 when the guest powered off or reset, 1 when it ended otherwise or never started, 124 when
+    /// the time was up, 130 when interrupted.
     Run(run::Options),
     /// Run the tests: a line for each as it ends, then what the failed ones printed, then their number.
     ///
     /// The leg `host` is all tests that need no machine; the leg `bare` boots Satori in the emulator, with guest programs
-    /// and with Linux. The exit status is 1 when a test failed.
+    /// and with Linux. The exit status is 1 when a test failed, or the filter leaves none.
     Test(test::Options),
 }
 
@@ -75,6 +78,10 @@ fn execute(command: Command) -> Result<u8> {
         Command::Setup => setup::everything(&workshop)?,
         Command::Build => println!("{}", cargo::build_satori(&workshop)?.display()),
         Command::Image { guest, output } => {
+            guest.check()?;
+            if let Some(output) = &output {
+                check_output(output)?;
+            }
             let folder = tempfile::tempdir()?;
             let output = output.unwrap_or_else(|| workshop.target().join("satori.iso"));
             run::image(&workshop, &guest, &folder)?.write(&workshop, &output)?;
@@ -84,4 +91,12 @@ fn execute(command: Command) -> Result<u8> {
         Command::Test(options) => return Ok(u8::from(!test::test(&workshop, &options)?)),
     }
     Ok(0)
+}
+
+/// Refuses a file that could not be written, before anything is built for it.
+fn check_output(file: &Path) -> Result<()> {
+    let folder = std::path::absolute(file)?.parent().map(Path::to_path_buf).unwrap_or_default();
+    ensure!(folder.is_dir(), "cannot write {}: {} is no folder", file.display(), folder.display());
+    ensure!(!file.is_dir(), "cannot write {}: it is a folder", file.display());
+    Ok(())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo x run`: Satori with one guest in the emulator, and this terminal as its console.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::io::IsTerminal;
 use std::io::Read;
@@ -16,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::bail;
+use anyhow::ensure;
 use tempfile::TempDir;
 
 use crate::bundle::VirtualMachine;
@@ -65,13 +66,13 @@ pub struct Options {
     #[command(flatten)]
     pub guest: GuestOptions,
     /// CPUs of the emulated machine.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=15))]
     pub cpus: u32,
     /// Print what the machine prints, and read no input.
     #[arg(long)]
     pub headless: bool,
-    /// End everything after this many seconds, with exit status 124.
-    #[arg(long, value_name = "S")]
+    /// End the machine after this many seconds, with exit status 124.
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
 }
 
@@ -79,7 +80,7 @@ pub struct Options {
 #[derive(Clone, Debug, clap::Args)]
 pub struct GuestOptions {
     /// Memory of the guest.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=65536))]
+    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=2048))]
     pub memory: u32,
     /// The guest's kernel, an ELF file with a PVH note or a bzImage [default: Debian's vmlinux].
     #[arg(long, value_name = "FILE")]
@@ -95,9 +96,24 @@ pub struct GuestOptions {
     pub satori: String,
 }
 
+impl GuestOptions {
+    /// Looks for the files that are named, before anything is built for them.
+    ///
+    /// # Errors
+    /// When one is not there, cannot be read, or is no file.
+    pub fn check(&self) -> Result<()> {
+        [&self.kernel, &self.initrd].into_iter().flatten().try_for_each(|file| {
+            let unreadable = || format!("cannot read {}", file.display());
+            let metadata = File::open(file).and_then(|file| file.metadata()).with_context(unreadable)?;
+            ensure!(metadata.is_file(), "{} is no file", file.display());
+            Ok(())
+        })
+    }
+}
+
 /// How a run ended, when nothing went wrong with it.
 enum Ending {
-    PoweredOff,
+    Done,
     Quit,
     TimedOut,
 }
@@ -105,10 +121,10 @@ enum Ending {
 /// Runs it, and gives the exit status.
 ///
 /// # Errors
-/// When something cannot be had or built, or the machine ended otherwise than by powering off.
+/// When something cannot be had or built, or the guest ended otherwise than by its own wish.
 pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
     let Leg::Bare = options.leg;
-    let deadline = options.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    options.guest.check()?;
     std::fs::create_dir_all(workshop.target())?;
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(workshop.target())?;
     let iso = folder.path().join("satori.iso");
@@ -121,15 +137,12 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
         memory_mib: image.machine_memory_mib()?,
     };
     let mut session = machine.boot(workshop)?;
+    // A time that no clock can tell never comes.
+    let deadline =
+        options.timeout.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     let ready = ready_when(&options.guest);
-    let ending = converse(workshop, &mut session, options.headless, &ready, deadline).and_then(|ending| {
-        if let Ending::PoweredOff = ending {
-            session.wait_for_power_off(TIME_TO_END)?;
-        }
-        Ok(ending)
-    });
-    match ending {
-        Ok(Ending::PoweredOff | Ending::Quit) => Ok(0),
+    match converse(workshop, &mut session, options.headless, &ready, deadline) {
+        Ok(Ending::Done | Ending::Quit) => Ok(0),
         Ok(Ending::TimedOut) => {
             eprintln!("\nsatori: the {} s are up; ended", options.timeout.unwrap_or_default());
             if let Some(explanation) = session.explanation() {
@@ -152,7 +165,8 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
 pub fn image(workshop: &Workshop, options: &GuestOptions, folder: &TempDir) -> Result<Image> {
     Ok(Image {
         satori: cargo::build_satori(workshop)?,
-        command_line: format!("when-done=power-off {}", options.satori),
+        // Of two words that contradict each other Satori takes the first.
+        command_line: format!("{} when-done=power-off", options.satori),
         bundle: Bundle::Of(vec![guest(workshop, options, folder.path())?]),
     })
 }
@@ -189,7 +203,11 @@ fn ready_when(options: &GuestOptions) -> String {
 }
 
 /// What Satori says where it cannot go on. The emulator would run for ever after.
-const HALTS: [&[u8]; 2] = [b"] ERROR halted", b"PANIC in Satori"];
+const FAILURES: [&[u8]; 2] = [b"] ERROR halted", b"PANIC in Satori"];
+/// What it says when it is done and does not power off.
+const HALTED: [&[u8]; 1] = [b"] INFO  halted"];
+/// What it says of a guest that ended by its own wish.
+const GOOD_ENDS: [&[u8]; 2] = [b"vm linux: ended: powered off", b"vm linux: ended: reset"];
 /// How long nothing more comes once Satori has halted.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -210,10 +228,9 @@ fn converse(
     if interactive {
         requests = Some(type_keys(session.keyboard()?));
     } else if !headless {
-        waiting = Some(Watch { text: ready.as_bytes(), seen: Vec::new() });
+        waiting = Some(Watch::new([ready.as_bytes()]));
     }
-    let mut halts = HALTS.map(|text| Watch { text, seen: Vec::new() });
-    let mut halting = false;
+    let mut signs = Signs::default();
     let mut unasked = (!interactive).then(Unasked::default);
     let mut stdout = std::io::stdout().lock();
     loop {
@@ -221,19 +238,24 @@ fn converse(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(Ending::TimedOut);
         }
-        match session.receive(if halting { LAST_WORDS } else { Duration::from_millis(50) })? {
+        match session.receive(if signs.stopped() { LAST_WORDS } else { Duration::from_millis(50) })? {
             Received::Bytes(bytes) => {
-                halting |= halts.iter_mut().any(|halt| halt.sees(&bytes));
+                signs.look(&bytes);
                 let shown = unasked.as_mut().map(|unasked| unasked.shown(&bytes));
-                show(&mut stdout, shown.as_ref().unwrap_or(&bytes))?;
+                if !show(&mut stdout, shown.as_ref().unwrap_or(&bytes))? {
+                    return Ok(Ending::Quit);
+                }
                 if waiting.as_mut().is_some_and(|watch| watch.sees(&bytes)) {
                     waiting = None;
                     feed_standard_input(session.keyboard()?);
                 }
             }
-            Received::Nothing if halting => bail!("Satori has halted; its last lines say why"),
+            Received::Nothing if signs.stopped() => return signs.verdict(),
             Received::Nothing => {}
-            Received::End => return Ok(Ending::PoweredOff),
+            Received::End => {
+                session.wait_for_power_off(TIME_TO_END)?;
+                return signs.verdict();
+            }
         }
         match requests.as_ref().and_then(|requests| requests.try_recv().ok()) {
             Some(Request::Quit) => return Ok(Ending::Quit),
@@ -243,9 +265,12 @@ fn converse(
     }
 }
 
-/// Whoever reads our output may be gone (`| head`); the machine then runs on unwatched no longer.
-fn show(stdout: &mut impl Write, bytes: &[u8]) -> Result<()> {
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).context("cannot print what the machine prints")
+/// Prints; the run ends, which is the `false`, when whoever reads our output is gone (`| head`).
+fn show(stdout: &mut impl Write, bytes: &[u8]) -> Result<bool> {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        shown => shown.map(|()| true).context("cannot print what the machine prints"),
+    }
 }
 
 /// Types what comes from this terminal; what follows Ctrl-A comes out of the channel instead.
@@ -284,19 +309,61 @@ fn for_each_input(mut take: impl FnMut(&[u8]) -> bool) {
     }
 }
 
-/// Looks for a text in a stream that comes in pieces.
-struct Watch<'a> {
-    text: &'a [u8],
-    seen: Vec<u8>,
+/// What Satori's lines have told of the run so far.
+struct Signs {
+    failure: Watch<'static, 2>,
+    halted: Watch<'static, 1>,
+    good_end: Watch<'static, 2>,
 }
 
-impl Watch<'_> {
+impl Default for Signs {
+    fn default() -> Self {
+        Self { failure: Watch::new(FAILURES), halted: Watch::new(HALTED), good_end: Watch::new(GOOD_ENDS) }
+    }
+}
+
+impl Signs {
+    fn look(&mut self, bytes: &[u8]) {
+        self.failure.sees(bytes);
+        self.halted.sees(bytes);
+        self.good_end.sees(bytes);
+    }
+
+    /// Whether nothing more is to come although the emulator runs on.
+    fn stopped(&self) -> bool {
+        self.failure.found || self.halted.found
+    }
+
+    /// How a run ended after which nothing more comes.
+    fn verdict(&self) -> Result<Ending> {
+        ensure!(!self.failure.found, "Satori has halted; its last lines say why");
+        ensure!(self.good_end.found, "the guest did not power off; its last lines say why");
+        Ok(Ending::Done)
+    }
+}
+
+/// Looks for any of some texts in a stream that comes in pieces.
+struct Watch<'a, const N: usize> {
+    texts: [&'a [u8]; N],
+    /// The end of what has come, in which a text may have begun.
+    tail: Vec<u8>,
+    found: bool,
+}
+
+impl<'a, const N: usize> Watch<'a, N> {
+    fn new(texts: [&'a [u8]; N]) -> Self {
+        Self { texts, tail: Vec::new(), found: false }
+    }
+
+    /// Takes the next piece, and tells whether a text has been found by now.
     fn sees(&mut self, bytes: &[u8]) -> bool {
-        self.seen.extend_from_slice(bytes);
-        let found = self.seen.windows(self.text.len()).any(|window| window == self.text);
-        let kept = self.seen.len().min(self.text.len() - 1);
-        self.seen.drain(..self.seen.len() - kept);
-        found
+        self.tail.extend_from_slice(bytes);
+        let contains = |text: &&[u8]| self.tail.windows(text.len()).any(|window| window == *text);
+        self.found |= self.texts.iter().any(contains);
+        let longest = self.texts.iter().map(|text| text.len()).max().unwrap_or_default();
+        let kept = self.tail.len().min(longest);
+        self.tail.drain(..self.tail.len() - kept);
+        self.found
     }
 }
 
@@ -306,10 +373,46 @@ mod tests {
 
     #[test]
     fn a_text_is_seen_across_pieces() {
-        let mut watch = Watch { text: b"ready", seen: Vec::new() };
+        let mut watch = Watch::new([b"ready".as_slice(), b"go"]);
         assert!(!watch.sees(b"not rea"));
         assert!(!watch.sees(b"d"));
         assert!(watch.sees(b"y to"));
-        assert!(!watch.sees(b" go"));
+        assert!(watch.sees(b" stay"));
+        let mut watch = Watch::new([b"ready".as_slice(), b"go"]);
+        assert!(!watch.sees(b"rea"));
+        assert!(watch.sees(b" go"));
+    }
+
+    #[test]
+    fn only_an_end_by_the_guests_own_wish_is_a_good_one() {
+        let after = |text: &str| {
+            let mut signs = Signs::default();
+            text.bytes().for_each(|byte| signs.look(&[byte]));
+            (signs.stopped(), signs.verdict().is_ok())
+        };
+        assert_eq!(after("[ 1.0] INFO  vm linux: ended: powered off\n"), (false, true));
+        assert_eq!(after("[ 1.0] INFO  vm linux: ended: reset\n[ 1.0] INFO  halted\n"), (true, true));
+        assert_eq!(after("[ 1.0] INFO  vm linux: ended: triple fault at 0x0\n"), (false, false));
+        assert_eq!(after("[ 1.0] ERROR vm linux: not started: no\n[ 1.0] INFO  halted\n"), (true, false));
+        assert_eq!(after("[ 1.0] INFO  vm linux: ended: reset\nPANIC in Satori: x\n"), (true, false));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = |initrd: PathBuf| GuestOptions {
+            memory: 512,
+            kernel: None,
+            initrd: Some(initrd),
+            append: None,
+            satori: String::new(),
+        };
+        let complaint = |file: PathBuf| options(file).check().unwrap_err().to_string();
+        let shown = folder.path().display();
+        assert_eq!(complaint(folder.path().into()), format!("{shown} is no file"));
+        assert_eq!(complaint(folder.path().join("x")), format!("cannot read {shown}/x"));
+        let file = folder.path().join("initrd");
+        std::fs::write(&file, "").unwrap();
+        options(file).check().unwrap();
     }
 }

@@ -42,6 +42,7 @@ impl<'a, I: VmcsInstructions> Active<'a, I> {
     /// The field is not in the enlightened VMCS, or this processor does not have it: controls that need such a field
     /// are dropped when [negotiated](crate::controls::negotiate), so it was our own mistake to use it.
     #[inline(always)]
+    #[track_caller]
     pub fn read<W: Width, A: Access>(&self, field: Field<W, A>) -> W {
         match self.page {
             Some(page) => page.read(place_in_page(field).offset()),
@@ -57,6 +58,7 @@ impl<'a, I: VmcsInstructions> Active<'a, I> {
     /// # Panics
     /// As [`read`](Self::read).
     #[inline(always)]
+    #[track_caller]
     pub fn write<W: Width>(&mut self, field: Field<W, ReadWrite>, value: W) {
         match self.page {
             Some(page) => {
@@ -120,6 +122,7 @@ fn mark_dirty(page: EnlightenedPage<'_>, group: CleanFields) {
 }
 
 #[inline(always)]
+#[track_caller]
 fn place_in_page<W, A>(field: Field<W, A>) -> Place {
     match field.place() {
         Some(place) => place,

@@ -42,7 +42,7 @@ impl<I: VmcsInstructions> VmcsSlot<I> {
     /// longer names any. Every VMCS that is resident here has to be released first.
     ///
     /// # Errors
-    /// The slot itself with what is still [`resident`](StillResident::residents) there.
+    /// [`StillResident`], with how many VMCSs have to be released there first.
     pub fn retire(&mut self) -> Result<(), StillResident> {
         if self.residents > 0 {
             return Err(StillResident { cpu: self.cpu, residents: self.residents });

@@ -68,15 +68,16 @@ fn each_address_is_memory_of_its_own() {
     }
 }
 
-/// Where one 2 MiB page ends and the next begins: words on both sides do not disturb each other.
+/// Where one 2 MiB page ends and the next begins: a word that lies in both is whole, and each half is in its place.
 fn accesses_across_pages_are_whole() {
     for boundary in (2 * MIB..u64::from(catalogue::MEMORY_MIB) * MIB).step_by(2 * MIB as usize) {
-        physical::write(boundary - 8, 0x0123_4567_89ab_cdef_u64);
-        physical::write(boundary, 0xfedc_ba98_7654_3210_u64);
-        physical::write(boundary - 1, 0x55_u8);
-        physical::write(boundary, 0xaa_u8);
+        physical::write(boundary - 8, 0x1111_1111_1111_1111_u64);
+        physical::write(boundary, 0x2222_2222_2222_2222_u64);
+        physical::write_unaligned(boundary - 4, 0x0123_4567_89ab_cdef);
         let seen = (physical::read(boundary - 8), physical::read(boundary));
-        let expected = (0x5523_4567_89ab_cdef_u64, 0xfedc_ba98_7654_32aa_u64);
+        let expected = (0x89ab_cdef_1111_1111_u64, 0x2222_2222_0123_4567_u64);
         expect_eq(format_args!("RAM on both sides of {boundary:#x}"), seen, expected);
+        let word = physical::read_unaligned(boundary - 4);
+        expect_eq(format_args!("the word across {boundary:#x}"), word, 0x0123_4567_89ab_cdef);
     }
 }

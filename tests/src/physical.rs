@@ -8,6 +8,7 @@
 #![expect(unsafe_code)]
 
 use crate::verdict;
+use core::arch::asm;
 use core::ops::Range;
 
 /// Where the program's own code, data and stack lie.
@@ -39,26 +40,58 @@ impl Word for u64 {}
 #[track_caller]
 pub fn read<W: Word>(address: u64) -> W {
     // SAFETY: `outside` has refused what Rust knows of, and a volatile read is one MOV.
-    unsafe { core::ptr::with_exposed_provenance::<W>(outside::<W>(address)).read_volatile() }
+    unsafe { core::ptr::with_exposed_provenance::<W>(aligned::<W>(address)).read_volatile() }
 }
 
 /// Writes the word at `address`, which need not be RAM.
 #[track_caller]
 pub fn write<W: Word>(address: u64, value: W) {
     // SAFETY: as for `read`.
-    unsafe { core::ptr::with_exposed_provenance_mut::<W>(outside::<W>(address)).write_volatile(value) }
+    unsafe { core::ptr::with_exposed_provenance_mut::<W>(aligned::<W>(address)).write_volatile(value) }
+}
+
+/// Reads the eight bytes at `address`, aligned or not, by one instruction.
+#[must_use]
+#[track_caller]
+pub fn read_unaligned(address: u64) -> u64 {
+    let value;
+    // SAFETY: `outside` has refused what Rust knows of.
+    unsafe {
+        asm!("mov {}, [{}]", out(reg) value, in(reg) outside(address, 8), options(nostack, preserves_flags));
+    }
+    value
+}
+
+/// Writes the eight bytes at `address`, aligned or not, by one instruction.
+#[track_caller]
+pub fn write_unaligned(address: u64, value: u64) {
+    // SAFETY: `outside` has refused what Rust knows of.
+    unsafe {
+        asm!("mov [{}], {}", in(reg) outside(address, 8), in(reg) value, options(nostack, preserves_flags));
+    }
 }
 
 /// The address as a pointer's value, if a `W` there is aligned, mapped and outside of the image.
 #[track_caller]
-fn outside<W>(address: u64) -> usize {
-    let size = size_of::<W>() as u64;
+fn aligned<W>(address: u64) -> usize {
+    if !address.is_multiple_of(size_of::<W>() as u64) {
+        refuse(address, size_of::<W>() as u64);
+    }
+    outside(address, size_of::<W>() as u64)
+}
+
+/// The address as a pointer's value, if `size` bytes there are mapped and outside of the image.
+#[track_caller]
+fn outside(address: u64, size: u64) -> usize {
     let image = image();
     let beside = address.saturating_add(size) <= image.start || address >= image.end;
-    if !address.is_multiple_of(size) || address > (1 << 32) - size || !beside {
-        verdict::fail(format_args!(
-            "the program's own mistake: access of {size} bytes to physical {address:#x}"
-        ));
+    if address > (1 << 32) - size || !beside {
+        refuse(address, size);
     }
     address as usize
+}
+
+#[track_caller]
+fn refuse(address: u64, size: u64) -> ! {
+    verdict::fail(format_args!("the program's own mistake: access of {size} bytes to physical {address:#x}"))
 }

@@ -22,6 +22,9 @@ const TIME_TO_TELL: Duration = Duration::from_secs(60);
 /// For what comes after it.
 const TIME_TO_END: Duration = Duration::from_secs(20);
 
+/// Satori's last line.
+const POWERING_OFF: &str = "] INFO  powering off";
+
 /// Runs the tests with bad input.
 ///
 /// # Errors
@@ -68,24 +71,36 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     })
 }
 
-/// Satori says `line` as an error of the first VM, and runs the second to its end.
+/// Satori says `line` as its only error, of the first VM, and runs the second to its end.
 fn runs_the_other(mut session: Session, line: &str) -> Result<()> {
     tells(&mut session, line)?;
-    session.expect("vm reset: ended: reset", TIME_TO_END)?;
+    tells_no_error_before(&mut session, "vm reset: ended: reset")?;
+    tells_no_error_before(&mut session, POWERING_OFF)?;
     session.wait_for_power_off(TIME_TO_END)
 }
 
-/// Satori says `line` as an error, and ends as it does after its last VM.
+/// Satori says `line` as its only error, and ends as it does after its last VM.
 fn ends_after(mut session: Session, line: &str) -> Result<()> {
     tells(&mut session, line)?;
+    tells_no_error_before(&mut session, POWERING_OFF)?;
     session.wait_for_power_off(TIME_TO_END)
 }
 
-/// Satori says `line` as an error, and that it has halted.
+/// Satori says `line` as its only error, and that it has halted.
 fn halts_after(mut session: Session, line: &str) -> Result<()> {
     tells(&mut session, line)?;
-    session.expect("halted", TIME_TO_END)?;
-    Ok(())
+    tells_no_error_before(&mut session, "] ERROR halted")
+}
+
+/// The lines up to the one with `text` have neither an error nor a panic.
+fn tells_no_error_before(session: &mut Session, text: &str) -> Result<()> {
+    while let Some(line) = session.line(TIME_TO_END)? {
+        if line.contains(text) {
+            return Ok(());
+        }
+        ensure!(!line.contains("] ERROR ") && !line.contains("PANIC"), "and then: {line}");
+    }
+    bail!("the machine ended without {text:?}")
 }
 
 fn tells(session: &mut Session, expected: &str) -> Result<()> {

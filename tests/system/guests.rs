@@ -28,9 +28,6 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 /// How long the machine may take to power off after its last VM.
 const TIME_TO_POWER_OFF: Duration = Duration::from_secs(30);
 
-/// The most that these lines of `bench` may say, in instructions.
-const MOST: [(&str, u64); 2] = [("cpuid", 300), ("uart_status", 500)];
-
 /// Runs all programs that `report` wants, on the usual CPU and on one whose APIC has to be reached in another way.
 ///
 /// # Errors
@@ -183,7 +180,7 @@ fn judge(program: &Program, output: &[String], reason: &str) -> Result<()> {
     };
     kept?;
     if program.name == "bench" {
-        MOST.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
+        catalogue::BENCH_LIMITS.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
     } else {
         Ok(())
     }

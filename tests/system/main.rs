@@ -28,6 +28,9 @@ use ci::workshop::Workshop;
 
 use report::Report;
 
+/// Exit status when not all tests came to run; that of failed tests is 1.
+const BROKE_OFF: u8 = 2;
+
 fn main() -> ExitCode {
     let mut report =
         Report::of_tests_named(std::env::args().skip(1).filter(|argument| !argument.starts_with('-')));
@@ -35,7 +38,7 @@ fn main() -> ExitCode {
         Ok(()) => report.finish(),
         Err(error) => {
             eprintln!("the system tests broke off: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(BROKE_OFF)
         }
     }
 }

@@ -21,6 +21,7 @@ use anyhow::bail;
 
 use crate::interrupt::Running;
 use crate::lab::Session;
+use crate::lab::session::CD;
 use crate::lab::session::EMULATOR_LOG;
 use crate::setup::bochs;
 use crate::setup::packages;
@@ -88,7 +89,7 @@ impl Machine {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback network")?;
         let iso = std::path::absolute(&self.iso)?;
         // The configuration knows no quoting; with this link, no path of ours appears in it.
-        symlink(&iso, folder.path().join("image.iso"))?;
+        symlink(&iso, folder.path().join(CD))?;
         fs::write(folder.path().join("bochsrc"), self.configuration(listener.local_addr()?.port()))?;
 
         // If we are killed in a way that leaves us no time to end it, the kernel ends it.
@@ -99,7 +100,7 @@ impl Machine {
         let mut emulator = workshop.interrupt.spawn(&mut command)?;
         let serial = connect(&listener, workshop, &mut emulator).with_context(|| {
             let said = fs::read_to_string(folder.path().join("bochs.out")).unwrap_or_default();
-            format!("the emulator did not start: {}", said.lines().last().unwrap_or_default())
+            format!("the emulator did not start: {}", telling_line(&said))
         })?;
         Session::new(serial, emulator, folder, workshop.interrupt.clone())
     }
@@ -115,7 +116,7 @@ memory: guest={memory_mib}, host={resident_mib}
 romimage: file={BIOS}
 vgaromimage: file={VGA_BIOS}
 display_library: nogui
-ata0-master: type=cdrom, path=image.iso, status=inserted
+ata0-master: type=cdrom, path={CD}, status=inserted
 boot: cdrom
 com1: enabled=1, mode=socket-client, dev={}:{serial_port}
 log: {EMULATOR_LOG}
@@ -128,6 +129,13 @@ clock: sync=none, time0=1000000000
             Ipv4Addr::LOCALHOST
         )
     }
+}
+
+/// Why the emulator did not start: its panic, or else the last line of what it said that has words.
+fn telling_line(said: &str) -> &str {
+    let has_words = |line: &&str| line.contains(char::is_alphanumeric);
+    let panic = said.lines().find(|line| line.contains("PANIC"));
+    panic.or_else(|| said.lines().rfind(has_words)).unwrap_or_default()
 }
 
 /// Waits for the emulator to open its serial port.
@@ -152,5 +160,19 @@ fn connect(listener: &TcpListener, workshop: &Workshop, emulator: &mut Running) 
             bail!("it did not open its serial port");
         }
         thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_tells_is_no_ruler() {
+        let said =
+            "Bochs x86 Emulator\n=====\n000p[      ] >>PANIC<< bochsrc:1: no such model\nthe end\n=====\n";
+        assert_eq!(telling_line(said), "000p[      ] >>PANIC<< bochsrc:1: no such model");
+        assert_eq!(telling_line("Bochs x86 Emulator\ncannot load it\n=====\n"), "cannot load it");
+        assert_eq!(telling_line(""), "");
     }
 }

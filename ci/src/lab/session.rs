@@ -8,6 +8,7 @@ use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
+use std::process;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -22,6 +23,9 @@ use crate::interrupt::Running;
 
 /// The emulator's log, in the session's folder.
 pub(super) const EMULATOR_LOG: &str = "bochs.log";
+
+/// A link to the CD, in the session's folder.
+pub(super) const CD: &str = "image.iso";
 
 /// All that the machine printed, in the session's folder.
 const TRANSCRIPT: &str = "serial.txt";
@@ -101,20 +105,26 @@ impl Session {
             let left = deadline.saturating_duration_since(Instant::now());
             self.serial.set_read_timeout(Some(left.clamp(Duration::from_millis(1), LONGEST_NAP)))?;
             match self.serial.read(&mut buffer) {
-                Ok(0) => return Ok(Received::End),
+                Ok(0) => return self.end(),
                 Ok(length) => {
                     self.transcript.write_all(&buffer[..length])?;
                     return Ok(Received::Bytes(buffer[..length].to_vec()));
                 }
                 Err(error) if is_timeout(&error) => {}
                 // The emulator was killed with bytes of ours unread.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Received::End),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return self.end(),
                 Err(error) => return Err(error.into()),
             }
             if left.is_zero() {
                 return Ok(Received::Nothing);
             }
         }
+    }
+
+    /// An interrupt ends the emulator, too; it is no end of the machine's own.
+    fn end(&self) -> Result<Received> {
+        self.interrupt.check()?;
+        Ok(Received::End)
     }
 
     /// Reads on until the machine has printed `text`, and gives all that it printed up to the end of it.
@@ -192,16 +202,18 @@ impl Session {
         (!shown.is_empty()).then(|| format!("the emulator's log says:\n{}", shown.join("\n")))
     }
 
-    /// Ends the session and keeps its files under `target/`, replacing those of an earlier failure.
+    /// Ends the session and keeps its files, with the CD that it booted from, under `target/`.
     ///
     /// # Errors
     /// When they cannot be moved there.
     pub fn keep_files(mut self) -> Result<std::path::PathBuf> {
         drop(self.emulator.take());
-        let folder = self.folder.keep();
-        let kept = folder.with_file_name("lab-failed");
-        let _ = fs::remove_dir_all(&kept);
-        fs::rename(&folder, &kept)?;
+        let folder = self.folder.path();
+        let copy = folder.join("image.copy");
+        fs::copy(folder.join(CD), &copy)?;
+        fs::rename(copy, folder.join(CD))?;
+        let kept = folder.with_file_name(format!("lab-failed-{}", process::id()));
+        fs::rename(self.folder.keep(), &kept)?;
         Ok(kept)
     }
 

@@ -6,6 +6,7 @@ mod programs;
 mod report;
 
 use anyhow::Result;
+use anyhow::ensure;
 
 use crate::cargo;
 use crate::cargo::Executable;
@@ -38,7 +39,7 @@ pub struct Options {
 /// Runs them, and says whether all passed.
 ///
 /// # Errors
-/// When tests cannot be built or started; a test that fails is no error.
+/// When tests cannot be built or started, or the filter leaves none; a test that fails is no error.
 pub fn test(workshop: &Workshop, options: &Options) -> Result<bool> {
     let mut report = Report::default();
     let runs = |leg| options.leg.is_none_or(|only| only == leg);
@@ -49,6 +50,9 @@ pub fn test(workshop: &Workshop, options: &Options) -> Result<bool> {
     if runs(Leg::Bare) {
         setup::everything(workshop)?;
         programs::run(workshop, bare_programs(workshop)?, options.filter.as_deref(), &mut report)?;
+    }
+    if let Some(filter) = &options.filter {
+        ensure!(!report.is_empty(), "no test's name contains {filter:?}");
     }
     report.print_failures();
     println!("{}", report.summary());

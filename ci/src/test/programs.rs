@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::process::Command;
+use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -83,7 +84,10 @@ pub fn run(
             let sender = sender.clone();
             scope.spawn(move || {
                 while let Some(mut program) = next() {
-                    program.command.args(filter);
+                    let Some(filter) = own_filter(&program.label, filter.unwrap_or_default()) else {
+                        continue;
+                    };
+                    program.command.arg(filter);
                     if let Err(error) = watch(&workshop.interrupt, program, &sender) {
                         // Nobody listens any more when another program was broken, too.
                         let _ = sender.send(News::Broken(error));
@@ -103,6 +107,24 @@ pub fn run(
         }
         Ok(())
     })
+}
+
+/// What selects tests of the program `label` if `filter` is a part of names as they are printed, label included; an
+/// empty text selects all, and `None` says that no test of this program can be meant.
+fn own_filter<'a>(label: &str, filter: &'a str) -> Option<&'a str> {
+    if label.contains(filter) {
+        return Some("");
+    }
+    let of_this_program = filter.strip_prefix(label).and_then(|filter| filter.strip_prefix(' '));
+    // A space follows a label. Names of documentation have some, too, but rustdoc takes each word for a filter of its own.
+    of_this_program.map_or((!filter.contains(' ')).then_some(filter), |name| name.split(' ').next())
+}
+
+/// Whether a program with tests that failed, or none, ended before its last test did. A test program's status is 101
+/// when tests failed, and that of the system tests is 1.
+fn broke_off(status: ExitStatus, failed: bool) -> bool {
+    let ended_itself = status.success() || failed && matches!(status.code(), Some(1 | 101));
+    !ended_itself
 }
 
 /// Runs one program to its end.
@@ -131,8 +153,8 @@ fn watch(interrupt: &Interrupt, program: Program, sender: &Sender<News>) -> Resu
         sender.send(News::Explained { name: format!("{label} {name}"), output })?;
     }
     let status = running.wait()?;
-    if !status.success() && !failed {
-        // It broke off: the test that it was in never ended.
+    if broke_off(status, failed) {
+        // The test that it was in never ended.
         let name = format!("{label} (the test program)");
         sender.send(News::Ended { name: name.clone(), outcome: Outcome::Failed, took: last.elapsed() })?;
         sender.send(News::Explained {
@@ -141,4 +163,31 @@ fn watch(interrupt: &Interrupt, program: Program, sender: &Sender<News>) -> Resu
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_is_a_part_of_the_name_that_is_printed() {
+        assert_eq!(own_filter("host evmcs", "evmcs"), Some(""));
+        assert_eq!(own_filter("host evmcs", "host evmcs"), Some(""));
+        assert_eq!(own_filter("host evmcs", "host evmcs field::tests::a"), Some("field::tests::a"));
+        assert_eq!(own_filter("host evmcs", "field"), Some("field"));
+        assert_eq!(own_filter("host ci", "host evmcs field"), None);
+        assert_eq!(own_filter("host documentation", "host documentation a.rs - (line 7)"), Some("a.rs"));
+    }
+
+    #[test]
+    fn an_abort_after_a_failed_test_is_noticed() {
+        let exited = |code: i32| ExitStatus::from_raw(code << 8);
+        assert!(!broke_off(exited(0), false));
+        assert!(!broke_off(exited(101), true) && !broke_off(exited(1), true));
+        assert!(broke_off(exited(101), false) && broke_off(exited(1), false));
+        assert!(broke_off(exited(2), true));
+        assert!(broke_off(ExitStatus::from_raw(6), true));
+    }
 }

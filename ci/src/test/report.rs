@@ -58,6 +58,12 @@ impl Report {
         format!("{} passed, {} failed, {} skipped", self.passed, self.failures.len(), self.skipped)
     }
 
+    /// Whether there was no test at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.passed + self.skipped + self.failures.len() == 0
+    }
+
     /// Whether no test failed.
     #[must_use]
     pub fn all_passed(&self) -> bool {
@@ -72,9 +78,10 @@ mod tests {
     #[test]
     fn the_sum_counts_each_test_once() {
         let mut report = Report::default();
+        assert!(report.is_empty());
         report.ended("a", Outcome::Passed, Duration::ZERO);
         report.ended("b", Outcome::Skipped("why".into()), Duration::ZERO);
-        assert!(report.all_passed());
+        assert!(report.all_passed() && !report.is_empty());
         report.ended("c", Outcome::Failed, Duration::ZERO);
         report.explain("c", "what it printed".into());
         assert!(!report.all_passed());
