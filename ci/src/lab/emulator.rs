@@ -18,6 +18,7 @@ use std::time::Instant;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 
 use crate::interrupt::Running;
 use crate::lab::Session;
@@ -29,8 +30,8 @@ use crate::setup::packages::BIOS;
 use crate::setup::packages::VGA_BIOS;
 use crate::workshop::Workshop;
 
-/// Bochs keeps at most this much of a machine's memory in its own, in MiB, and swaps the rest to a file.
-const LARGEST_RESIDENT_MIB: u32 = 2048;
+/// The most memory that the emulator's machine can have, in MiB. With more it swaps, and what it then runs goes wrong.
+pub const LARGEST_MACHINE_MIB: u32 = 2048;
 
 /// How long the emulator may take until it opens the serial port.
 const TIME_TO_CONNECT: Duration = Duration::from_secs(30);
@@ -81,6 +82,12 @@ impl Machine {
     /// # Errors
     /// When the emulator cannot be had or does not start.
     pub fn boot(&self, workshop: &Workshop) -> Result<Session> {
+        ensure!(
+            self.memory_mib <= LARGEST_MACHINE_MIB,
+            "the emulator's machine would need {} MiB and can have {LARGEST_MACHINE_MIB}: give the guest {} MiB less",
+            self.memory_mib,
+            self.memory_mib - LARGEST_MACHINE_MIB
+        );
         packages::bring(workshop)?;
         let bochs = bochs::bring(workshop)?;
         let target = workshop.target();
@@ -109,10 +116,9 @@ impl Machine {
     fn configuration(&self, serial_port: u16) -> String {
         let Self { cpus, memory_mib, .. } = self;
         let model = self.processor.model();
-        let resident_mib = memory_mib.min(&LARGEST_RESIDENT_MIB);
         format!(
             "cpu: model={model}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=1
-memory: guest={memory_mib}, host={resident_mib}
+megs: {memory_mib}
 romimage: file={BIOS}
 vgaromimage: file={VGA_BIOS}
 display_library: nogui
