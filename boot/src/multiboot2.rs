@@ -8,6 +8,8 @@ use hypervisor::acpi;
 use hypervisor::boot_info::BootInfo;
 use hypervisor::boot_info::MemoryRange;
 use hypervisor::boot_info::Module;
+use hypervisor::little_endian::u32_at;
+use hypervisor::little_endian::u64_at;
 
 /// Bound on the whole of the information: GRUB's is a few KiB.
 const SIZE_MAX: usize = 1 << 20;
@@ -73,14 +75,6 @@ fn read_memory_map(boot: &mut BootInfo, body: &[u8]) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod lab;
 pub mod progress;
 pub mod run;
 pub mod setup;
+pub mod signs;
 pub mod steps;
 pub mod terminal;
 pub mod test;

@@ -30,6 +30,8 @@ use crate::lab::Received;
 use crate::lab::Session;
 use crate::setup::debian;
 use crate::setup::initramfs;
+use crate::signs::Signs;
+use crate::signs::Watch;
 use crate::terminal;
 use crate::terminal::Keys;
 use crate::terminal::RawMode;
@@ -202,12 +204,6 @@ fn ready_when(options: &GuestOptions) -> String {
     if our_shell { initramfs::PROMPT.into() } else { format!("vm {NAME}: started") }
 }
 
-/// What Satori says where it cannot go on. The emulator would run for ever after.
-const FAILURES: [&[u8]; 2] = [b"] ERROR halted", b"PANIC in Satori"];
-/// What it says when it is done and does not power off.
-const HALTED: [&[u8]; 1] = [b"] INFO  halted"];
-/// What it says of a guest that ended by its own wish.
-const GOOD_ENDS: [&[u8]; 2] = [b"vm linux: ended: powered off", b"vm linux: ended: reset"];
 /// How long nothing more comes once Satori has halted.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -250,11 +246,11 @@ fn converse(
                     feed_standard_input(session.keyboard()?);
                 }
             }
-            Received::Nothing if signs.stopped() => return signs.verdict(),
+            Received::Nothing if signs.stopped() => return signs.verdict().map(|()| Ending::Done),
             Received::Nothing => {}
             Received::End => {
                 session.wait_for_power_off(TIME_TO_END)?;
-                return signs.verdict();
+                return signs.verdict().map(|()| Ending::Done);
             }
         }
         match requests.as_ref().and_then(|requests| requests.try_recv().ok()) {
@@ -309,93 +305,9 @@ fn for_each_input(mut take: impl FnMut(&[u8]) -> bool) {
     }
 }
 
-/// What Satori's lines have told of the run so far.
-struct Signs {
-    failure: Watch<'static, 2>,
-    halted: Watch<'static, 1>,
-    good_end: Watch<'static, 2>,
-}
-
-impl Default for Signs {
-    fn default() -> Self {
-        Self { failure: Watch::new(FAILURES), halted: Watch::new(HALTED), good_end: Watch::new(GOOD_ENDS) }
-    }
-}
-
-impl Signs {
-    fn look(&mut self, bytes: &[u8]) {
-        self.failure.sees(bytes);
-        self.halted.sees(bytes);
-        self.good_end.sees(bytes);
-    }
-
-    /// Whether nothing more is to come although the emulator runs on.
-    fn stopped(&self) -> bool {
-        self.failure.found || self.halted.found
-    }
-
-    /// How a run ended after which nothing more comes.
-    fn verdict(&self) -> Result<Ending> {
-        ensure!(!self.failure.found, "Satori has halted; its last lines say why");
-        ensure!(self.good_end.found, "the guest did not power off; its last lines say why");
-        Ok(Ending::Done)
-    }
-}
-
-/// Looks for any of some texts in a stream that comes in pieces.
-struct Watch<'a, const N: usize> {
-    texts: [&'a [u8]; N],
-    /// The end of what has come, in which a text may have begun.
-    tail: Vec<u8>,
-    found: bool,
-}
-
-impl<'a, const N: usize> Watch<'a, N> {
-    fn new(texts: [&'a [u8]; N]) -> Self {
-        Self { texts, tail: Vec::new(), found: false }
-    }
-
-    /// Takes the next piece, and tells whether a text has been found by now.
-    fn sees(&mut self, bytes: &[u8]) -> bool {
-        self.tail.extend_from_slice(bytes);
-        let contains = |text: &&[u8]| self.tail.windows(text.len()).any(|window| window == *text);
-        self.found |= self.texts.iter().any(contains);
-        let longest = self.texts.iter().map(|text| text.len()).max().unwrap_or_default();
-        let kept = self.tail.len().min(longest);
-        self.tail.drain(..self.tail.len() - kept);
-        self.found
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_text_is_seen_across_pieces() {
-        let mut watch = Watch::new([b"ready".as_slice(), b"go"]);
-        assert!(!watch.sees(b"not rea"));
-        assert!(!watch.sees(b"d"));
-        assert!(watch.sees(b"y to"));
-        assert!(watch.sees(b" stay"));
-        let mut watch = Watch::new([b"ready".as_slice(), b"go"]);
-        assert!(!watch.sees(b"rea"));
-        assert!(watch.sees(b" go"));
-    }
-
-    #[test]
-    fn only_an_end_by_the_guests_own_wish_is_a_good_one() {
-        let after = |text: &str| {
-            let mut signs = Signs::default();
-            text.bytes().for_each(|byte| signs.look(&[byte]));
-            (signs.stopped(), signs.verdict().is_ok())
-        };
-        assert_eq!(after("[ 1.0] INFO  vm linux: ended: powered off\n"), (false, true));
-        assert_eq!(after("[ 1.0] INFO  vm linux: ended: reset\n[ 1.0] INFO  halted\n"), (true, true));
-        assert_eq!(after("[ 1.0] INFO  vm linux: ended: triple fault at 0x0\n"), (false, false));
-        assert_eq!(after("[ 1.0] ERROR vm linux: not started: no\n[ 1.0] INFO  halted\n"), (true, false));
-        assert_eq!(after("[ 1.0] INFO  vm linux: ended: reset\nPANIC in Satori: x\n"), (true, false));
-    }
 
     #[test]
     fn a_file_that_cannot_be_used_is_named() {

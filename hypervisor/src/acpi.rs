@@ -3,6 +3,9 @@
 //!
 //! Written by firmware, which is as often wrong as any guest: lengths and checksums are verified, unknown entries are passed over.
 
+use crate::little_endian::u16_at;
+use crate::little_endian::u32_at;
+use crate::little_endian::u64_at;
 use crate::memory::PhysicalRead;
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
@@ -206,18 +209,6 @@ fn table(physical: &impl PhysicalRead, address: u64, signature: &[u8; 4]) -> Opt
 
 fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0, |sum, &byte| sum.wrapping_add(byte))
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 #[cfg(test)]

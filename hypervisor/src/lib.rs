@@ -14,6 +14,7 @@ pub mod console;
 pub mod cpu;
 pub mod devices;
 pub mod irqchip;
+pub mod little_endian;
 pub mod memory;
 pub mod mmu;
 pub mod vcpu;

@@ -8,10 +8,16 @@
 #![expect(unsafe_code)]
 
 use core::arch::naked_asm;
+use zerocopy::FromBytes;
+use zerocopy::Immutable;
+use zerocopy::IntoBytes;
+use zerocopy::KnownLayout;
+use zerocopy::transmute_mut;
+use zerocopy::transmute_ref;
 
 /// The guest's general registers, in the order of their numbers in instructions (SDM vol. 2A, "Register Codes"), less RSP,
 /// which the VMCS holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Registers {
@@ -39,25 +45,8 @@ impl Registers {
     /// If there is no such number: instructions have four bits for it.
     #[must_use]
     pub fn slot(&self, number: u8) -> Option<&u64> {
-        Some(match number {
-            0 => &self.rax,
-            1 => &self.rcx,
-            2 => &self.rdx,
-            3 => &self.rbx,
-            4 => return None,
-            5 => &self.rbp,
-            6 => &self.rsi,
-            7 => &self.rdi,
-            8 => &self.r8,
-            9 => &self.r9,
-            10 => &self.r10,
-            11 => &self.r11,
-            12 => &self.r12,
-            13 => &self.r13,
-            14 => &self.r14,
-            15 => &self.r15,
-            _ => panic!("there is no general register {number}"),
-        })
+        let all: &[u64; COUNT] = transmute_ref!(self);
+        index(number).map(|index| &all[index])
     }
 
     /// As [`Self::slot`], to be written.
@@ -66,25 +55,23 @@ impl Registers {
     /// Likewise.
     #[must_use]
     pub fn slot_mut(&mut self, number: u8) -> Option<&mut u64> {
-        Some(match number {
-            0 => &mut self.rax,
-            1 => &mut self.rcx,
-            2 => &mut self.rdx,
-            3 => &mut self.rbx,
-            4 => return None,
-            5 => &mut self.rbp,
-            6 => &mut self.rsi,
-            7 => &mut self.rdi,
-            8 => &mut self.r8,
-            9 => &mut self.r9,
-            10 => &mut self.r10,
-            11 => &mut self.r11,
-            12 => &mut self.r12,
-            13 => &mut self.r13,
-            14 => &mut self.r14,
-            15 => &mut self.r15,
-            _ => panic!("there is no general register {number}"),
-        })
+        let all: &mut [u64; COUNT] = transmute_mut!(self);
+        index(number).map(|index| &mut all[index])
+    }
+}
+
+/// All but RSP.
+const COUNT: usize = 15;
+/// RSP's number in instructions.
+const RSP: u8 = 4;
+
+/// Where the register of a number is among the fields.
+fn index(number: u8) -> Option<usize> {
+    assert!(number < 16, "there is no general register {number}");
+    match number {
+        RSP => None,
+        _ if number < RSP => Some(usize::from(number)),
+        _ => Some(usize::from(number) - 1),
     }
 }
 
@@ -219,3 +206,17 @@ unsafe extern "sysv64" fn satori_vm_exit() {
 }
 
 const _: () = assert!(core::mem::offset_of!(EntryFrame, host_rsp) == size_of::<Registers>());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_names_its_register_and_four_names_none() {
+        let mut registers = Registers { rbx: 3, rbp: 5, r15: 15, ..Registers::default() };
+        assert_eq!([0, 3, 5, 15].map(|number| registers.slot(number).copied()), [0, 3, 5, 15].map(Some));
+        assert_eq!(registers.slot(4), None);
+        *registers.slot_mut(7).unwrap() = 7;
+        assert_eq!(registers, Registers { rbx: 3, rbp: 5, rdi: 7, r15: 15, ..Registers::default() });
+    }
+}
