@@ -12,9 +12,13 @@ pub mod interrupts;
 pub mod io_apic;
 #[cfg(target_os = "none")]
 pub mod local_apic;
+pub mod number;
 pub mod pic;
 #[cfg(target_os = "none")]
 pub mod power;
+
+pub use number::CpuNumber;
+pub use number::PerCpu;
 
 /// A physical CPU of ours, with VMX on.
 #[cfg(target_os = "none")]
