@@ -17,6 +17,7 @@ pub mod irqchip;
 pub mod little_endian;
 pub mod memory;
 pub mod mmu;
+pub mod schedule;
 pub mod vcpu;
 pub mod vm;
 pub mod vmx;

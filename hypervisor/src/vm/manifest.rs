@@ -2,14 +2,18 @@
 //! The manifest `satori.toml`: which VMs there are, and what each is given.
 //!
 //! ```toml
+//! start = "together"              # or "in-turn": each VM when the one before has ended; "together" where left out
+//!
 //! [[vm]]
 //! name = "linux"                  # unique; 1 to 32 of a-z, 0-9 and -
 //! memory-mib = 512                # at least 16
-//! vcpus = 1                       # 1 where left out, and no more for now
+//! vcpus = 4                       # 1 to 64; 1 where left out
 //! kernel = "vmlinux"              # a file of the bundle
 //! initrd = "initrd"               # a file of the bundle; may be left out
 //! command-line = "console=ttyS0"  # empty where left out
 //! time-limit-s = 60               # the VM is ended after so many seconds; no limit where left out
+//! prefault = true                 # all memory is there from the start, rather than when it is first used
+//! exerciser = true                # a device by which a test changes the machine under itself
 //! ```
 
 use super::bundle::MANIFEST;
@@ -32,9 +36,25 @@ use toml::de::ValueDeserializer;
 /// The longest name of a VM, in characters.
 pub const LONGEST_NAME: usize = 32;
 
+/// The most vCPUs of a VM.
+pub const MOST_VCPUS: u32 = 64;
+
+/// When VMs start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// All at once.
+    #[default]
+    Together,
+    /// Each when the one before it has ended.
+    InTurn,
+}
+
 /// What a manifest says. A mistake in one VM does not keep the others from starting, so there may be both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest {
+    /// When the VMs start.
+    pub start: Start,
     /// The VMs that are declared without mistakes, in the manifest's order.
     pub vms: Vec<VmConfig>,
     /// Everything that is wrong with the rest.
@@ -51,7 +71,7 @@ pub struct VmConfig {
     /// Its RAM in MiB, at least [`MINIMUM_MIB`].
     #[serde(deserialize_with = "memory")]
     pub memory_mib: u32,
-    /// How many virtual CPUs it has: 1, for now.
+    /// How many virtual CPUs it has, at most [`MOST_VCPUS`].
     #[serde(deserialize_with = "vcpus", default = "one")]
     pub vcpus: u32,
     /// The file of the bundle that is its kernel.
@@ -63,6 +83,12 @@ pub struct VmConfig {
     pub command_line: String,
     /// After so many seconds the VM is ended.
     pub time_limit_s: Option<NonZeroU32>,
+    /// All of its memory is taken and mapped before it starts.
+    #[serde(default)]
+    pub prefault: bool,
+    /// It has the [exerciser](crate::devices::exerciser).
+    #[serde(default)]
+    pub exerciser: bool,
 }
 
 /// A mistake in the manifest, and where it is.
@@ -114,6 +140,12 @@ impl Manifest {
         })?;
         let mut document = DeTable::parse(text).map_err(|error| toml_error(text, None, &error))?.into_inner();
         let vms = document.remove("vm");
+        if let Some(start) = document.remove("start") {
+            match Start::deserialize(ValueDeserializer::from(start)) {
+                Ok(start) => self.start = start,
+                Err(error) => self.errors.push(toml_error(text, None, &error)),
+            }
+        }
         for (key, _) in document {
             let line = line_of(text.as_bytes(), key.span().start);
             let mistake = Mistake::UnknownKey(key.into_inner().into_owned());
@@ -191,10 +223,8 @@ fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 
 fn vcpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
-        1 => Ok(1),
-        vcpus => Err(D::Error::custom(format!(
-            "{vcpus} vCPUs cannot be had: a VM has exactly one for now; leave `vcpus` out"
-        ))),
+        vcpus @ 1..=MOST_VCPUS => Ok(vcpus),
+        vcpus => Err(D::Error::custom(format!("{vcpus} vCPUs cannot be had: a VM has 1 to {MOST_VCPUS}"))),
     }
 }
 
@@ -214,7 +244,7 @@ impl fmt::Display for Mistake {
             Self::Encoding => f.write_str("the text is not UTF-8; save it as UTF-8"),
             Self::Toml(message) => f.write_str(message),
             Self::UnknownKey(key) => {
-                write!(f, "{key:?} means nothing here; the manifest is made of [[vm]] tables")
+                write!(f, "{key:?} means nothing here; the manifest is made of `start` and [[vm]] tables")
             }
             Self::NotAnArray => f.write_str("a VM is declared by [[vm]], in double brackets"),
             Self::NoVm => f.write_str("no VM is declared; add a [[vm]] table"),

@@ -16,18 +16,21 @@ fn error(text: &str) -> String {
 
 #[test]
 fn all_keys_are_read() {
-    let text = "[[vm]]\nname = 'linux-2'\nmemory-mib = 512\nvcpus = 1\nkernel = 'vmlinux'\ninitrd = 'i'\n\
-        command-line = 'console=ttyS0'\ntime-limit-s = 60\n";
+    let text = "start = 'in-turn'\n[[vm]]\nname = 'linux-2'\nmemory-mib = 512\nvcpus = 64\nkernel = 'vmlinux'\ninitrd = 'i'\n\
+        command-line = 'console=ttyS0'\ntime-limit-s = 60\nprefault = true\nexerciser = true\n";
     let expected = VmConfig {
         name: "linux-2".into(),
         memory_mib: 512,
-        vcpus: 1,
+        vcpus: 64,
         kernel: "vmlinux".into(),
         initrd: Some("i".into()),
         command_line: "console=ttyS0".into(),
         time_limit_s: NonZeroU32::new(60),
+        prefault: true,
+        exerciser: true,
     };
-    assert_eq!(Manifest::parse(text.as_bytes()), Manifest { vms: vec![expected], errors: vec![] });
+    let manifest = Manifest { start: Start::InTurn, vms: vec![expected], errors: vec![] };
+    assert_eq!(Manifest::parse(text.as_bytes()), manifest);
 }
 
 #[test]
@@ -35,6 +38,7 @@ fn what_is_left_out_has_its_default() {
     let manifest = Manifest::parse(SMALL.as_bytes());
     let [vm] = &manifest.vms[..] else { panic!("{:?}", manifest.errors) };
     assert_eq!((vm.vcpus, &vm.initrd, vm.command_line.as_str(), vm.time_limit_s), (1, &None, "", None));
+    assert_eq!((manifest.start, vm.prefault, vm.exerciser), (Start::Together, false, false));
 }
 
 #[test]
@@ -50,10 +54,7 @@ fn a_mistake_in_one_vm_leaves_the_others() {
 #[test]
 fn errors_name_line_vm_and_reason() {
     let with = |line: &str| error(&format!("{SMALL}{line}\n"));
-    assert_eq!(
-        with("vcpus = 2"),
-        "satori.toml, line 5: VM \"a\": 2 vCPUs cannot be had: a VM has exactly one for now; leave `vcpus` out"
-    );
+    assert_eq!(with("vcpus = 65"), "satori.toml, line 5: VM \"a\": 65 vCPUs cannot be had: a VM has 1 to 64");
     assert!(with("vcpus = 0").contains("line 5: VM \"a\": 0 vCPUs"));
     assert!(with("time-limit-s = 0").contains("line 5: VM \"a\": invalid value"));
     assert!(with("initrd = 7").contains("line 5: VM \"a\": invalid type: integer `7`, expected a string"));
@@ -108,6 +109,14 @@ fn what_is_outside_of_vms_is_refused_but_leaves_them() {
     assert!(
         error("\nvm = [1]").contains("line 2: invalid type: integer `1`, expected a table that declares")
     );
+}
+
+#[test]
+fn a_start_that_is_none_is_refused_and_leaves_the_vms() {
+    let manifest = Manifest::parse(format!("start = 'never'\n{SMALL}").as_bytes());
+    assert_eq!((manifest.start, manifest.vms.len()), (Start::Together, 1));
+    let text = manifest.errors[0].to_string();
+    assert!(text.starts_with("satori.toml, line 1: unknown variant `never`, expected"), "{text}");
 }
 
 #[test]
