@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the operator sees: the serial port, shared by our own log and the guest's console.
 
+pub mod guest_output;
 pub mod log;
 mod port;
 pub mod serial;
@@ -9,5 +10,5 @@ pub use port::emergency;
 pub use port::find;
 pub use port::flush;
 pub use port::read_byte;
-pub use port::write;
+pub use port::write_guest;
 pub use port::write_line;

@@ -25,14 +25,22 @@ pub fn find(ports: NativePorts) -> bool {
     found
 }
 
-/// Bytes of a guest, as they are.
-pub fn write(bytes: &[u8]) {
+/// Bytes of a guest: as they are, or as a line of the guest of that name.
+pub fn write_guest(name: Option<&str>, bytes: &[u8]) {
     let mut port = PORT.lock();
-    if let Some(&last) = bytes.last() {
-        port.mid_line = last != b'\n';
-    }
-    if let Some(serial) = &mut port.serial {
-        serial.write(bytes);
+    let Port { serial: Some(serial), mid_line } = &mut *port else { return };
+    match (name, bytes.last()) {
+        (None, Some(&last)) => {
+            *mid_line = last != b'\n';
+            serial.write(bytes);
+        }
+        (None, None) => {}
+        (Some(name), _) => {
+            // A serial port takes everything.
+            let _ = write!(serial, "{name}| ");
+            serial.write(bytes);
+            serial.write(b"\r\n");
+        }
     }
 }
 

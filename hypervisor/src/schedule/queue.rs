@@ -34,12 +34,19 @@ pub struct Queue<T> {
     floor: u64,
 }
 
-/// One taken out of the queue to run, or to go elsewhere.
+/// One taken out of the queue to run.
 #[derive(Debug)]
 pub struct Taken<T> {
     /// What was taken.
     pub item: T,
     used: u64,
+}
+
+impl<T> Taken<T> {
+    /// It has run for so many ticks.
+    pub fn charge(&mut self, ticks: u64) {
+        self.used = self.used.saturating_add(ticks);
+    }
 }
 
 impl<T: Sleeper> Queue<T> {
@@ -108,28 +115,26 @@ impl<T: Sleeper> Queue<T> {
         Some(self.runnable.remove(last).item)
     }
 
-    /// Whether one that has run for `ran` ticks since it was taken is to let another run.
+    /// Whether one that runs is to let another run.
     #[must_use]
-    pub fn has_better(&self, taken: &Taken<T>, ran: u64) -> bool {
-        let used = taken.used.saturating_add(ran);
-        self.runnable.iter().any(|member| member.used.saturating_add(self.slice / 2) <= used)
+    pub fn has_better(&self, taken: &Taken<T>) -> bool {
+        self.runnable.iter().any(|member| member.used.saturating_add(self.slice / 2) <= taken.used)
     }
 
-    /// Puts one back that has run for `ran` ticks and wants to go on.
-    pub fn put_back(&mut self, taken: Taken<T>, ran: u64) {
-        self.runnable.push(Member { item: taken.item, used: taken.used.saturating_add(ran) });
+    /// Puts one back that wants to go on.
+    pub fn put_back(&mut self, Taken { item, used }: Taken<T>) {
+        self.runnable.push(Member { item, used });
     }
 
     /// Puts one back that wants others to run first, for it can do nothing before they do.
-    pub fn yield_to_others(&mut self, taken: Taken<T>, ran: u64) {
+    pub fn yield_to_others(&mut self, Taken { item, used }: Taken<T>) {
         let others = self.runnable.iter().map(|member| member.used).max().unwrap_or(0);
-        let used = taken.used.saturating_add(ran).max(others.saturating_add(1));
-        self.runnable.push(Member { item: taken.item, used });
+        self.runnable.push(Member { item, used: used.max(others.saturating_add(1)) });
     }
 
-    /// Puts one back that has run for `ran` ticks and waits.
-    pub fn wait(&mut self, taken: Taken<T>, ran: u64) {
-        self.waiting.push(Member { item: taken.item, used: taken.used.saturating_add(ran) });
+    /// Puts one back that waits.
+    pub fn wait(&mut self, Taken { item, used }: Taken<T>) {
+        self.waiting.push(Member { item, used });
     }
 }
 
@@ -163,6 +168,16 @@ mod tests {
         queue
     }
 
+    fn ran_for(
+        queue: &mut Queue<Item>,
+        mut taken: Taken<Item>,
+        ticks: u64,
+        back: fn(&mut Queue<Item>, Taken<Item>),
+    ) {
+        taken.charge(ticks);
+        back(queue, taken);
+    }
+
     #[test]
     fn all_get_the_same_in_turn() {
         let mut queue = queue(3);
@@ -170,7 +185,7 @@ mod tests {
         for _ in 0..9 {
             let taken = queue.take_next().unwrap();
             turns.push(taken.item.name);
-            queue.put_back(taken, SLICE);
+            ran_for(&mut queue, taken, SLICE, Queue::put_back);
         }
         assert_eq!(turns, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     }
@@ -180,7 +195,7 @@ mod tests {
         let mut queue = queue(3);
         let sleeper = queue.take_next().unwrap();
         sleeper.item.due.set(Some(5_000));
-        queue.wait(sleeper, 1);
+        ran_for(&mut queue, sleeper, 1, Queue::wait);
         let mut ran = [0; 3];
         for now in (0..20_000).step_by(SLICE as usize) {
             queue.wake(now);
@@ -189,7 +204,7 @@ mod tests {
             if now == 5_000 {
                 assert_eq!(taken.item.name, 0, "it is served when it wakes up");
             }
-            queue.put_back(taken, SLICE);
+            ran_for(&mut queue, taken, SLICE, Queue::put_back);
         }
         // It has its share of what was left when it came back, and nothing for the time when it slept.
         assert!(ran[0].abs_diff(5_000) <= 3 * SLICE, "{ran:?}");
@@ -206,12 +221,12 @@ mod tests {
             let name = taken.item.name;
             if name == 2 {
                 ran[2] += 10;
-                queue.put_back(taken, 10);
+                ran_for(&mut queue, taken, 10, Queue::put_back);
             } else {
                 // A short while each time, then it sleeps until the other has had its short while.
                 ran[name] += 1;
                 taken.item.due.set(Some(now + 1));
-                queue.wait(taken, 1);
+                ran_for(&mut queue, taken, 1, Queue::wait);
             }
         }
         assert!(ran[2] > 8_000, "{ran:?}");
@@ -221,7 +236,7 @@ mod tests {
     fn one_that_yields_comes_after_all_others() {
         let mut queue = queue(3);
         let spinner = queue.take_next().unwrap();
-        queue.yield_to_others(spinner, 1);
+        ran_for(&mut queue, spinner, 1, Queue::yield_to_others);
         let order: Vec<_> = core::iter::from_fn(|| queue.take_next()).map(|taken| taken.item.name).collect();
         assert_eq!(order, [1, 2, 0]);
     }
@@ -230,7 +245,7 @@ mod tests {
     fn what_goes_elsewhere_is_what_would_run_last_and_may_go() {
         let mut queue = queue(2);
         let first = queue.take_next().unwrap();
-        queue.put_back(first, SLICE);
+        ran_for(&mut queue, first, SLICE, Queue::put_back);
         assert_eq!(queue.take_for_others(|item| item.name != 0).unwrap().name, 1);
         assert!(queue.take_for_others(|item| item.name != 0).is_none());
         assert_eq!(queue.take_for_others(|_| true).unwrap().name, 0);
@@ -242,7 +257,7 @@ mod tests {
         for due in [Some(700), None, Some(300)] {
             let taken = queue.take_next().unwrap();
             taken.item.due.set(due);
-            queue.wait(taken, SLICE);
+            ran_for(&mut queue, taken, SLICE, Queue::wait);
         }
         assert_eq!((queue.deadline(), queue.runnable(), queue.len()), (Some(300), 0, 3));
         queue.wake(299);
@@ -267,12 +282,12 @@ mod tests {
                     None => {
                         greedy += SLICE;
                         now += SLICE;
-                        queue.put_back(taken, SLICE);
+                        ran_for(&mut queue, taken, SLICE, Queue::put_back);
                     }
                     Some(&(length, sleep)) => {
                         now += length;
                         taken.item.due.set(Some(now + sleep));
-                        queue.wait(taken, length);
+                        ran_for(&mut queue, taken, length, Queue::wait);
                     }
                 }
             }

@@ -122,36 +122,38 @@ impl Guest<'_> {
     }
 
     /// Does outside of the local APIC what the guest asked of it.
-    pub fn carry_out(&mut self, effect: Effect) -> Result<(), End> {
-        // Any register of it may have changed what can be delivered.
+    pub fn carry_out(&mut self, effect: Effect) {
+        // Any register of it may have changed what can be delivered, and what it listens to.
         self.state.attention = true;
         match effect {
             Effect::TimerChanged => {
                 self.state.timer_changed = true;
-                Ok(())
+                self.publish_address();
             }
-            // The one vCPU is the sender of what is for everyone else.
-            Effect::None | Effect::Send(Message { destination: Destination::EveryoneElse, .. }) => Ok(()),
-            Effect::Send(message) => self.state.deliver(message),
+            Effect::None => self.publish_address(),
+            Effect::Send(message) => self.machine.posts.send(message, Some(self.index())),
             Effect::EndOfInterrupt { vector } => {
                 for message in self.machine.end_of_interrupt(vector) {
-                    self.state.deliver(message)?;
+                    self.machine.posts.send(message, None);
                 }
-                Ok(())
             }
         }
     }
 
-    /// Hands a byte that the guest has sent to the console.
-    pub fn transmit(&mut self, byte: u8) {
-        console::write(&[byte]);
+    /// Which of its machine's vCPUs it is.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.state.apic.id() as usize
     }
 
-    /// Hands the guest what has been typed, as far as its UART has room.
-    pub fn receive(&mut self) -> Result<(), End> {
-        let (message, drained) = self.machine.receive(console::read_byte);
-        self.state.input_waits = !drained;
-        message.map_or(Ok(()), |message| self.state.deliver(message))
+    /// Shows the other vCPUs what its local APIC listens to.
+    fn publish_address(&self) {
+        self.machine.posts.of(self.index()).set_address(self.state.apic.address());
+    }
+
+    /// Hands a byte that the guest has sent to the console.
+    pub fn transmit(&self, byte: u8) {
+        self.machine.output.write(byte, console::write_guest);
     }
 
     /// A general register by its number in instructions (SDM vol. 2A, "Register Codes").

@@ -1,80 +1,132 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The life of virtual machines: those that the manifest declares run one after the other, each to its end.
+//! The life of virtual machines: those that the manifest declares are started, watched, and reported when they end.
 
-use crate::cpu::Cpu;
-use crate::cpu::hardware::tsc;
+use crate::console;
+use crate::console::guest_output::GuestOutput;
 use crate::memory::frames;
-use crate::vcpu::run::TimeLimit;
-use crate::vcpu::run::Vcpu;
+use crate::schedule::board::Board;
+use crate::vcpu::Vcpu;
 use crate::vm::Offer;
 use crate::vm::Vm;
 use crate::vm::VmError;
 use crate::vm::bundle::Bundle;
 use crate::vm::bundle::MANIFEST;
+use crate::vm::loader::EntryState;
 use crate::vm::manifest::Manifest;
+use crate::vm::manifest::Start;
 use crate::vm::manifest::VmConfig;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt::Write;
 use log::error;
 use log::info;
 
-/// The only vCPU that runs at a time has this VPID; 0 is ours (SDM vol. 3, "Virtual Processor Identifiers (VPIDs)").
-const VPID: u16 = 1;
-/// Bytes that are not for guests' RAM: tables, what a VM costs, and growth of the heap.
+/// Bytes that are not for guests' RAM: what a VM costs, and growth of the heap.
 const RESERVE: u64 = 4 << 20;
 /// How many exit reasons a report names.
 const REASONS_NAMED: usize = 6;
 
-/// Runs every virtual machine of the bundle. One that cannot start does not keep others from it.
-pub fn run_all(archive: &[u8], cpu: &mut Cpu, offer: &Offer<'_>) {
-    let bundle = match Bundle::parse(archive) {
-        Ok(bundle) => bundle,
-        Err(reason) => return error!("bundle: {reason}"),
-    };
-    let manifest = match bundle.file(MANIFEST) {
-        Ok(text) => Manifest::parse(text),
-        Err(reason) => return error!("bundle: {reason}"),
-    };
-    for reason in &manifest.errors {
-        error!("{reason}");
-    }
-    for config in &manifest.vms {
-        if let Err(reason) = run(config, &bundle, cpu, offer) {
-            error!("vm {}: not started: {reason}", config.name);
+/// All virtual machines. One CPU has it, and manages them between the turns of its vCPUs.
+#[derive(Debug)]
+pub struct Life {
+    bundle: Bundle<'static>,
+    offer: Offer<'static>,
+    start: Start,
+    /// What is still to be started.
+    waiting: VecDeque<VmConfig>,
+    /// What runs. The first gets what is typed.
+    running: Vec<Arc<Vm>>,
+    /// What is to be done when all have ended.
+    when_done: fn() -> !,
+}
+
+impl Life {
+    /// The virtual machines of a bundle; `None` if there is nothing that could be started.
+    pub fn new(archive: &'static [u8], offer: Offer<'static>, when_done: fn() -> !) -> Option<Self> {
+        let bundle = Bundle::parse(archive).inspect_err(|reason| error!("bundle: {reason}")).ok()?;
+        let text = bundle.file(MANIFEST).inspect_err(|reason| error!("bundle: {reason}")).ok()?;
+        let manifest = Manifest::parse(text);
+        for reason in &manifest.errors {
+            error!("{reason}");
         }
+        let Manifest { start, vms, .. } = manifest;
+        Some(Self { bundle, offer, start, waiting: vms.into(), running: Vec::new(), when_done })
+    }
+
+    /// Reports those that have ended, and starts what is to be started.
+    pub fn manage(&mut self, board: &'static Board) {
+        for vm in self.running.extract_if(.., |vm| vm.is_over().is_some()) {
+            report(&vm, board);
+        }
+        while self.start == Start::Together || self.running.is_empty() {
+            let Some(config) = self.waiting.pop_front() else { break };
+            let several = self.start == Start::Together && self.running.len() + self.waiting.len() > 0;
+            match self.start(&config, several, board) {
+                Ok(vm) => self.running.push(vm),
+                // One that cannot start does not keep others from it.
+                Err(reason) => error!("vm {}: not started: {reason}", config.name),
+            }
+        }
+        if self.running.is_empty() {
+            (self.when_done)();
+        }
+    }
+
+    /// Gives what has been typed to the machine that started first.
+    pub fn receive_input(&self) {
+        if let Some(vm) = self.running.first() {
+            vm.machine.receive(console::read_byte);
+        }
+    }
+
+    fn start(&self, config: &VmConfig, several: bool, board: &'static Board) -> Result<Arc<Vm>, VmError> {
+        let free = frames::free_bytes();
+        let output = if several { GuestOutput::lines(&config.name) } else { GuestOutput::Bytes };
+        let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, now: tsc() };
+        let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;
+        let vm = Arc::new(vm);
+        // With a CPU for each, none has to move.
+        let pinned = board.has_room_for(config.vcpus as usize);
+        let vcpus = (0..config.vcpus as usize).map(|index| {
+            let vpid = board.vpids.take().ok_or(VmError::NoVpid)?;
+            Ok(Box::new(Vcpu::new(&vm, index, entry, vpid, pinned)?))
+        });
+        let vcpus = vcpus.collect::<Result<Vec<_>, VmError>>()?;
+        report_start(&vm, free);
+        for vcpu in vcpus {
+            board.hand_over(vcpu, board.least_loaded());
+        }
+        Ok(vm)
     }
 }
 
-fn run(config: &VmConfig, bundle: &Bundle<'_>, cpu: &mut Cpu, offer: &Offer<'_>) -> Result<(), VmError> {
-    let name = &config.name;
-    let free = frames::free_bytes();
-    let free_mib = free.saturating_sub(RESERVE) >> 20;
-    if u64::from(config.memory_mib) > free_mib {
-        return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
-    }
-    let (vm, entry) = Vm::new(config, bundle, offer)?;
-    let mut vcpu = Vcpu::new(cpu, &vm, entry, VPID)?;
-    let (memory, tables) = (vm.machine.ram.bytes(), vm.table_bytes());
-    let own = (free - frames::free_bytes()).saturating_sub(memory + tables);
+fn report_start(vm: &Vm, free_before: u64) {
+    let memory = &vm.machine.memory;
+    let (bytes, tables, backed) = (memory.bytes(), memory.held_bytes(), memory.backed_bytes());
+    let own = (free_before - frames::free_bytes()).saturating_sub(backed + tables);
     info!(
-        "vm {name}: started: {} MiB, {} KiB of tables for them, {} KiB of Satori's own",
-        memory >> 20,
+        "vm {}: started: {} MiB, {} KiB of tables for them, {} KiB of Satori's own",
+        vm.name,
+        bytes >> 20,
         tables >> 10,
         own >> 10
     );
-    let limit = config.time_limit_s.map(|seconds| {
-        let ticks = u64::from(seconds.get()).saturating_mul(offer.tsc_hz);
-        TimeLimit { deadline: tsc().saturating_add(ticks), seconds }
-    });
-    let end = vcpu.run(cpu, limit);
-    info!("vm {name}: ended: {end}");
-    info!("vm {name}: {}", exits(&vcpu));
-    vcpu.retire(cpu);
-    Ok(())
+}
+
+fn report(vm: &Vm, board: &Board) {
+    let name = &vm.name;
+    if let Some(end) = vm.is_over() {
+        info!("vm {name}: ended: {end}");
+    }
+    info!("vm {name}: {}", exits(vm));
+    info!("vm {name}: flushes: {}", board.coherence.counters);
 }
 
 /// "1234 exits: IO_INSTRUCTION 1000, HLT 234".
-fn exits(vcpu: &Vcpu<'_>) -> alloc::string::String {
-    let counts = vcpu.state.exit_counts();
+fn exits(vm: &Vm) -> String {
+    let counts = vm.exit_counts();
     let total: u64 = counts.iter().map(|(_, count)| count).sum();
     let mut text = alloc::format!("{total} exits");
     let mut separator = ": ";

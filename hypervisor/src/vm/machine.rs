@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the vCPUs of a virtual machine share: RAM, CPUID, devices, and who answers at which port and in which page.
+//! What the vCPUs of a virtual machine share: memory, CPUID, devices, how they reach each other, and who answers at which
+//! port and in which page.
 
+use crate::console::guest_output::GuestOutput;
+use crate::devices::exerciser;
 use crate::devices::firmware::power;
 use crate::devices::firmware::power::PowerEvent;
 use crate::devices::uart;
@@ -14,14 +17,20 @@ use crate::irqchip::local_apic::LocalApic;
 use crate::irqchip::local_apic::Mode;
 use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
-use crate::mmu::ram::GuestRam;
+use crate::mmu::space::GuestSpace;
 use crate::vcpu::cpuid::CpuidTable;
+use crate::vm::exercise::Exercise;
+use crate::vm::post::Posts;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 const UART: u16 = uart::PORT;
 const UART_LAST: u16 = UART + uart::PORTS as u16 - 1;
+const EXERCISER: u16 = exerciser::PORT;
+const EXERCISER_LAST: u16 = EXERCISER + exerciser::PORTS - 1;
 
-/// What the world outside of the vCPU is to do after an access to a port.
+/// What the world outside of the machine's devices is to do after an access to a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortEffect {
     /// An interrupt for a local APIC.
@@ -30,6 +39,8 @@ pub struct PortEffect {
     pub output: Option<u8>,
     /// What the guest wants of the machine.
     pub power: Option<PowerEvent>,
+    /// The exerciser has a command.
+    pub exercise: bool,
 }
 
 /// A page of registers in guest-physical space.
@@ -39,6 +50,8 @@ pub enum DevicePage {
     LocalApic,
     /// The I/O APIC.
     IoApic,
+    /// Reads all ones, forgets writes.
+    Absent,
 }
 
 /// The UART, and the state of its interrupt line that the I/O APIC was told last.
@@ -51,27 +64,48 @@ struct UartAndLine {
 /// All that vCPUs of a virtual machine share.
 #[derive(Debug)]
 pub struct Machine {
-    /// The guest's RAM.
-    pub ram: GuestRam,
+    /// The guest's memory.
+    pub memory: GuestSpace,
+    /// How its vCPUs are reached.
+    pub posts: Posts,
+    /// Where what it prints goes.
+    pub output: GuestOutput,
+    /// The exerciser, where it has one.
+    pub exercise: Option<Exercise>,
     /// What CPUID answers.
     pub cpuid: CpuidTable,
     /// CR4 bits that the processor lets a guest set.
     pub cr4_has: u64,
     uart: Mutex<UartAndLine>,
     io_apic: Mutex<IoApic>,
+    /// The console holds back input because the UART is full.
+    input_waits: AtomicBool,
 }
 
 impl Machine {
     /// A machine after RESET.
     #[must_use]
-    pub fn new(ram: GuestRam, cpuid: CpuidTable, cr4_has: u64) -> Self {
-        Self { ram, cpuid, cr4_has, uart: Mutex::default(), io_apic: Mutex::default() }
+    pub fn new(memory: GuestSpace, cpuid: CpuidTable, cr4_has: u64, posts: Posts, output: GuestOutput) -> Self {
+        Self {
+            memory,
+            posts,
+            output,
+            exercise: None,
+            cpuid,
+            cr4_has,
+            uart: Mutex::default(),
+            io_apic: Mutex::default(),
+            input_waits: AtomicBool::new(false),
+        }
     }
 
     /// Reads `size` bytes (1, 2 or 4) from `port` on. Where no device is, all bits are one.
     #[inline]
     pub fn read_port(&self, port: u16, size: u8) -> (u32, PortEffect) {
         let mut effect = PortEffect::default();
+        if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
+            return (exercise.registers.lock().read(port - EXERCISER), effect);
+        }
         let mut value = 0;
         for byte in 0..size {
             value |=
@@ -83,6 +117,10 @@ impl Machine {
     /// Writes `size` bytes (1, 2 or 4) to `port` on. Where no device is, they are lost.
     pub fn write_port(&self, port: u16, size: u8, value: u32) -> PortEffect {
         let mut effect = PortEffect::default();
+        if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
+            effect.exercise = exercise.write(port - EXERCISER, value);
+            return effect;
+        }
         for byte in 0..size {
             let value = (value >> (8 * byte)) as u8;
             self.write_port_byte(port.wrapping_add(u16::from(byte)), value, &mut effect);
@@ -127,8 +165,14 @@ impl Machine {
         self.io_apic.lock().set_line(uart::GSI as usize, line)
     }
 
-    /// Fills the UART's receiver from `next`; also tells whether there was room for all.
-    pub fn receive(&self, mut next: impl FnMut() -> Option<u8>) -> (Option<Message>, bool) {
+    /// Whether input waits for room in the UART, which a read of its registers may have made.
+    #[inline]
+    pub fn input_waits(&self) -> bool {
+        self.input_waits.load(Ordering::Relaxed)
+    }
+
+    /// Fills the UART's receiver from `next`, as far as there is room.
+    pub fn receive(&self, mut next: impl FnMut() -> Option<u8>) {
         let mut uart = self.uart.lock();
         let mut drained = false;
         while uart.uart.room() > 0 && !drained {
@@ -138,7 +182,12 @@ impl Machine {
                 None => drained = true,
             }
         }
-        (self.uart_line(&mut uart), drained)
+        self.input_waits.store(!drained, Ordering::Relaxed);
+        let message = self.uart_line(&mut uart);
+        drop(uart);
+        if let Some(message) = message {
+            self.posts.send(message, None);
+        }
     }
 
     /// The device at an address, as the vCPU with that local APIC sees it.

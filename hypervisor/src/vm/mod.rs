@@ -2,12 +2,14 @@
 //! A virtual machine: what declares it, what is loaded into it, and its life.
 
 pub mod bundle;
+pub mod exercise;
 #[cfg(target_os = "none")]
 pub mod life;
 pub mod loader;
 pub mod machine;
 pub mod manifest;
 pub mod memory_layout;
+pub mod post;
 
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
@@ -61,16 +63,37 @@ impl fmt::Debug for Offer<'_> {
 /// A virtual machine, less its vCPUs.
 #[derive(Debug)]
 pub struct Vm {
-    /// RAM, CPUID and devices.
+    /// Its name in the manifest.
+    pub name: String,
+    /// Memory, CPUID and devices.
     pub machine: Machine,
     /// Which MSR accesses exit.
     pub msr_bitmap: Frames,
-    /// The controls that its vCPUs run with.
+    /// What its vCPUs run with.
     pub controls: Controls,
+    /// The processor's revision of VMCSs.
+    pub revision: u32,
     /// Ticks of the guest's TSC to one of its APIC timer.
     pub timer_input_tick: NonZeroU32,
-    ept: Ept,
-    ept_accessed_dirty: bool,
+    /// The processor's TSC when the guest's was zero.
+    pub started_at: u64,
+    /// When it is ended.
+    pub limit: Option<TimeLimit>,
+    end: Once<End>,
+    /// vCPUs that have not ended.
+    left: AtomicUsize,
+    /// A bit for each vCPU that nothing but another vCPU can set going.
+    waiting: AtomicU64,
+    exits: Mutex<ExitCounts>,
+}
+
+/// After this TSC, and so many seconds, a VM is ended.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeLimit {
+    /// The TSC at which it is over.
+    pub deadline: u64,
+    /// The limit, for the report.
+    pub seconds: NonZeroU32,
 }
 
 /// Why a virtual machine could not be made.
@@ -120,35 +143,79 @@ impl Vm {
         config: &VmConfig,
         bundle: &Bundle<'_>,
         offer: &Offer<'_>,
+        surroundings: Surroundings<'_>,
     ) -> Result<(Self, EntryState), VmError> {
         let source = source(config, bundle).map_err(VmError::File)?;
         let layout = MemoryLayout::new(config.memory_mib);
-        let mut ept = Ept::new(offer.vmx.ept.pages_1g())?;
-        let ram = GuestRam::allocate(&layout.ram(), &mut ept)?;
-        let rsdp = firmware::write_tables(&ram, config.vcpus).map_err(VmError::Firmware)?;
-        let entry = loader::load(&ram, layout, rsdp, &source).map_err(VmError::Load)?;
+        let memory = memory(config, &layout, offer, surroundings.coherence)?;
+        let rsdp = firmware::write_tables(&memory, config.vcpus).map_err(VmError::Firmware)?;
+        let entry = loader::load(&memory, layout, rsdp, &source).map_err(VmError::Load)?;
+        if config.prefault {
+            memory.populate(me, layout.ram())?;
+        }
+        let vcpus = config.vcpus as usize;
+        let timer_input_tick = timer_input_tick(offer.tsc_hz);
+        let addresses = (0..config.vcpus).map(|id| LocalApic::new(id, id == 0, timer_input_tick).address());
+        let posts = Posts::new(addresses, surroundings.neighbours);
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
         let vm = Self {
-            machine: Machine::new(ram, cpuid, offer.vmx.cr4_has),
+            name: config.name.clone(),
+            machine: Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, surroundings.output),
             msr_bitmap: msr_bitmap()?,
             controls: offer.controls,
-            timer_input_tick: timer_input_tick(offer.tsc_hz),
-            ept,
-            ept_accessed_dirty: offer.vmx.ept.accessed_dirty(),
+            revision: offer.vmx.revision,
+            timer_input_tick,
+            started_at: surroundings.now,
+            limit: config.time_limit_s.map(|seconds| TimeLimit::from(surroundings.now, seconds, offer.tsc_hz)),
+            end: Once::new(),
+            left: AtomicUsize::new(vcpus),
+            waiting: AtomicU64::new(0),
+            exits: Mutex::default(),
         };
         Ok((vm, entry))
     }
 
-    /// Value for the VMCS's EPT pointer.
-    #[must_use]
-    pub fn ept_pointer(&self) -> u64 {
-        self.ept.pointer(self.ept_accessed_dirty)
+    /// Ends it, if nothing has yet: its vCPUs are stopped wherever they are.
+    pub fn end(&self, end: End) {
+        self.end.call_once(|| end);
+        self.machine.posts.stop_all();
     }
 
-    /// Bytes of the tables that translate its memory.
+    /// Whether it has ended, or is about to.
     #[must_use]
-    pub fn table_bytes(&self) -> u64 {
-        self.ept.held_bytes()
+    pub fn has_ended(&self) -> bool {
+        self.end.is_completed()
+    }
+
+    /// How it ended, once none of its vCPUs is left.
+    #[must_use]
+    pub fn is_over(&self) -> Option<End> {
+        self.end.get().copied().filter(|_| self.left.load(Ordering::Acquire) == 0)
+    }
+
+    /// A vCPU of it has stopped for good; tells whether it was the last.
+    pub fn retire_one(&self, state: &State) -> bool {
+        self.exits.lock().add(&state.exits);
+        self.left.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// The vCPU of that index runs, so that it may set others going.
+    pub fn is_awake(&self, vcpu: usize) {
+        self.waiting.fetch_and(!(1 << vcpu), Ordering::SeqCst);
+    }
+
+    /// The vCPU of that index waits for what only another vCPU can do. Tells whether all do, so that none ever will.
+    pub fn waits_in_vain(&self, vcpu: usize) -> bool {
+        let all = u64::MAX >> (64 - self.machine.posts.count());
+        let waiting = self.waiting.fetch_or(1 << vcpu, Ordering::SeqCst) | 1 << vcpu;
+        // What one of them has sent before it began to wait may still set another going.
+        waiting == all && self.machine.posts.are_empty()
+    }
+
+    /// How often its guests exited, by reason, the most frequent first.
+    #[must_use]
+    pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
+        self.exits.lock().sorted()
     }
 }
 

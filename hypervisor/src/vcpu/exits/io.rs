@@ -60,7 +60,10 @@ fn carry_out_port(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> 
     if effect != PortEffect::default() {
         return carry_out_effect(guest, effect);
     }
-    if guest.state.input_waits { guest.receive() } else { Ok(()) }
+    if guest.machine.input_waits() {
+        guest.machine.ask_for_input();
+    }
+    Ok(())
 }
 
 fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
@@ -68,7 +71,10 @@ fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End
         guest.transmit(byte);
     }
     if let Some(message) = effect.message {
-        guest.state.deliver(message)?;
+        guest.machine.posts.send(message, None);
+    }
+    if effect.exercise {
+        exercise::execute(guest);
     }
     match effect.power {
         Some(PowerEvent::PowerOff) => Err(End::PoweredOff),

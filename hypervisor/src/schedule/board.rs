@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the schedulers of all CPUs share: how a vCPU gets from one CPU to another, and who has nothing to do.
+
+use crate::cpu::CpuNumber;
+use crate::cpu::PerCpu;
+use crate::cpu::number::MAX_CPUS;
+use crate::cpu::number::Padded;
+use crate::cpu::attention::Attention;
+use crate::cpu::cpus::Cpus;
+use crate::mmu::coherence::Coherence;
+use crate::schedule::vpid::Vpids;
+use crate::vcpu::Vcpu;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem;
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
+use spin::Mutex;
+
+const _: () = assert!(MAX_CPUS <= u64::BITS as usize, "a bit for each CPU");
+
+/// A vCPU runs so long, in milliseconds, while others wait for its CPU.
+const SLICE_MS: u64 = 5;
+
+/// What all CPUs share.
+#[derive(Debug)]
+pub struct Board {
+    /// The CPUs that run.
+    pub cpus: &'static Cpus,
+    /// What CPUs show each other so that guest memory can change under them.
+    pub coherence: Arc<Coherence>,
+    /// Identities of vCPUs in the TLBs.
+    pub vpids: Vpids,
+    /// Ticks of the TSC that a vCPU runs while others wait for its CPU.
+    pub slice: u64,
+    /// vCPUs that were handed over to a CPU which has not taken them in yet. Locked for a push or a take alone.
+    inboxes: PerCpu<Padded<Mutex<Vec<Box<Vcpu>>>>>,
+    /// vCPUs that a CPU has or is about to have.
+    loads: PerCpu<AtomicU32>,
+    /// A bit for each CPU that has nothing to run.
+    idle: AtomicU64,
+}
+
+impl Board {
+    /// For those CPUs, whose TSCs tick at `tsc_hz`.
+    #[must_use]
+    pub fn new(cpus: &'static Cpus, coherence: Arc<Coherence>, tsc_hz: u64) -> Self {
+        Self {
+            cpus,
+            coherence,
+            vpids: Vpids::default(),
+            slice: tsc_hz / 1000 * SLICE_MS,
+            inboxes: PerCpu::default(),
+            loads: PerCpu::default(),
+            idle: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether there is a CPU for each of so many more vCPUs, so that each can have its own.
+    #[must_use]
+    pub fn has_room_for(&self, vcpus: usize) -> bool {
+        let taken: u32 = self.loads.iter().map(|(_, load)| load.load(Ordering::Relaxed)).sum();
+        taken as usize + vcpus <= self.cpus.count()
+    }
+
+    /// The CPU that has the fewest vCPUs.
+    #[must_use]
+    pub fn least_loaded(&self) -> CpuNumber {
+        let running = self.cpus.iter().map(|(cpu, _)| cpu);
+        running.min_by_key(|&cpu| self.loads[cpu].load(Ordering::Relaxed)).unwrap_or(CpuNumber::BOOT)
+    }
+
+    /// The CPU after `cpu`, round and round.
+    #[must_use]
+    pub fn next_after(&self, cpu: CpuNumber) -> CpuNumber {
+        self.cpus.iter().map(|(other, _)| other).find(|&other| other > cpu).unwrap_or(CpuNumber::BOOT)
+    }
+
+    /// Gives a vCPU, resident on no CPU, to the CPU `to`.
+    pub fn hand_over(&self, mut vcpu: Box<Vcpu>, to: CpuNumber) {
+        self.loads[to].fetch_add(1, Ordering::Relaxed);
+        // Before it can be seen there: whoever posts from here on tells that CPU.
+        vcpu.set_home(to);
+        self.inboxes[to].0.lock().push(vcpu);
+        self.cpus.notify(to, Attention::HANDED_OVER);
+    }
+
+    /// Takes in what was handed over to `me`.
+    #[must_use]
+    pub fn take_inbox(&self, me: CpuNumber) -> Vec<Box<Vcpu>> {
+        mem::take(&mut *self.inboxes[me].0.lock())
+    }
+
+    /// A vCPU has left that CPU.
+    pub fn left(&self, me: CpuNumber) {
+        self.loads[me].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Shows that `me` has nothing to run, or that it has.
+    pub fn show_idle(&self, me: CpuNumber, idle: bool) {
+        let bit = 1 << me.index();
+        if idle {
+            self.idle.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.idle.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Claims a CPU that has nothing to run. It is not offered to anybody else until it is idle again.
+    #[must_use]
+    pub fn claim_idle(&self) -> Option<CpuNumber> {
+        let mut idle = self.idle.load(Ordering::Relaxed);
+        while idle != 0 {
+            let lowest = idle.trailing_zeros() as usize;
+            let before = self.idle.fetch_and(!(1 << lowest), Ordering::Relaxed);
+            if before & 1 << lowest != 0 {
+                return CpuNumber::new(lowest);
+            }
+            idle = before & !(1 << lowest);
+        }
+        None
+    }
+}

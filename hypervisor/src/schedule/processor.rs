@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The loop of one physical CPU: takes vCPUs in, lets them run in turn, gives some away to CPUs that are idle, and sleeps.
+
+use crate::cpu::Cpu;
+use crate::cpu::CpuNumber;
+use crate::cpu::hardware;
+use crate::cpu::hardware::tsc;
+use crate::cpu::attention::Attention;
+use crate::schedule::board::Board;
+use crate::schedule::queue::Queue;
+use crate::schedule::queue::Taken;
+use crate::vcpu::Vcpu;
+use crate::vcpu::run::Left;
+use crate::vcpu::run::Turn;
+use crate::vm::life::Life;
+use alloc::boxed::Box;
+
+/// Runs vCPUs on this CPU for ever. The CPU that manages virtual machines has their `life`.
+pub fn run(cpu: Cpu, board: &'static Board, life: Option<Life>) -> ! {
+    Processor { queue: Queue::new(board.slice), cpu, board, life }.run()
+}
+
+struct Processor {
+    cpu: Cpu,
+    board: &'static Board,
+    queue: Queue<Box<Vcpu>>,
+    life: Option<Life>,
+}
+
+impl Processor {
+    fn run(mut self) -> ! {
+        let mut current: Option<Taken<Box<Vcpu>>> = None;
+        loop {
+            self.attend();
+            self.queue.wake(tsc());
+            if let Some(taken) = current.take_if(|taken| self.queue.has_better(taken)) {
+                self.queue.put_back(taken);
+            }
+            match current.take().or_else(|| self.queue.take_next()) {
+                Some(taken) => {
+                    self.share();
+                    current = self.let_run(taken);
+                }
+                None => self.sleep(),
+            }
+        }
+    }
+
+    /// Does what others have asked of this CPU.
+    fn attend(&mut self) {
+        let asked = self.board.cpus.attention(self.cpu.number).take();
+        if asked.contains(Attention::HANDED_OVER) {
+            for vcpu in self.board.take_inbox(self.cpu.number) {
+                self.queue.add(vcpu);
+            }
+        }
+        let Some(life) = &mut self.life else { return };
+        if asked.contains(Attention::INPUT) {
+            life.receive_input();
+        }
+        if asked.contains(Attention::MANAGE) {
+            life.manage(self.board);
+        }
+    }
+
+    /// Gives a CPU that has nothing to run one of those that would have to wait here.
+    fn share(&mut self) {
+        while self.queue.runnable() > 0 {
+            let Some(idle) = self.board.claim_idle() else { return };
+            let Some(vcpu) = self.queue.take_for_others(|vcpu| vcpu.may_move()) else {
+                return self.board.show_idle(idle, true);
+            };
+            self.send(vcpu, idle);
+        }
+    }
+
+    /// Lets go of a vCPU and hands it over.
+    fn send(&mut self, mut vcpu: Box<Vcpu>, to: CpuNumber) {
+        vcpu.leave(&mut self.cpu);
+        self.board.left(self.cpu.number);
+        self.board.hand_over(vcpu, to);
+    }
+
+    /// Runs one until somebody else's turn has come or it cannot go on. Gives it back if it would go on.
+    fn let_run(&mut self, mut taken: Taken<Box<Vcpu>>) -> Option<Taken<Box<Vcpu>>> {
+        if !taken.item.is_loaded() {
+            if let Some(other) = self.queue.iter_mut().find(|vcpu| vcpu.is_loaded()) {
+                other.unload();
+            }
+        }
+        let start = tsc();
+        let slice_end = (self.queue.runnable() > 0).then(|| start.saturating_add(self.board.slice));
+        let until = slice_end.into_iter().chain(self.queue.deadline()).min();
+        let turn = Turn { until, alone: self.queue.is_empty() };
+        let left = taken.item.run(&mut self.cpu, self.board, turn);
+        taken.charge(tsc().saturating_sub(start));
+        match left {
+            Left::Turn => return Some(taken),
+            Left::Yields => self.queue.yield_to_others(taken),
+            Left::Waits => self.queue.wait(taken),
+            Left::Goes => match self.board.next_after(self.cpu.number) {
+                next if next == self.cpu.number => return Some(taken),
+                next => self.send(taken.item, next),
+            },
+            Left::Ended => self.end(taken.item),
+        }
+        None
+    }
+
+    /// Its virtual machine has ended, and with it the vCPU. The last one of a machine tells who manages it.
+    fn end(&mut self, vcpu: Box<Vcpu>) {
+        self.board.left(self.cpu.number);
+        if vcpu.retire(&mut self.cpu, self.board) {
+            self.board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
+        }
+    }
+
+    /// Waits for an interrupt: a deadline of those that wait here, or somebody who asks for attention.
+    fn sleep(&mut self) {
+        let me = self.cpu.number;
+        self.cpu.apic.set_timer(self.queue.deadline());
+        self.board.show_idle(me, true);
+        let attention = self.board.cpus.attention(me);
+        if attention.go_away().is_empty() {
+            hardware::wait_for_interrupt();
+        }
+        attention.come_back();
+        self.board.show_idle(me, false);
+        self.cpu.apic.forget_timer();
+    }
+}

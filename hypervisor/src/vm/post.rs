@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How the vCPUs of a machine reach each other: a mailbox for each, and who has to look into it.
+
+use crate::cpu::CpuNumber;
+use crate::irqchip::Message;
+use crate::irqchip::local_apic::Address;
+use crate::irqchip::recipients;
+use crate::vcpu::mailbox::Mailbox;
+use alloc::boxed::Box;
+use core::fmt::Debug;
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
+
+/// The physical CPUs, as those see them who leave something for a vCPU.
+pub trait Neighbours: Debug + Sync {
+    /// Has that CPU look into the mailboxes of its vCPUs.
+    fn notify(&self, cpu: CpuNumber);
+    /// Has the one that reads the console see whether there is input.
+    fn ask_for_input(&self);
+    /// How many there are.
+    fn count(&self) -> usize;
+}
+
+/// One vCPU, as the others see it.
+#[derive(Debug)]
+pub struct Post {
+    /// What they have for it.
+    pub mailbox: Mailbox,
+    /// What its local APIC listens to: an [`Address`].
+    address: AtomicU64,
+    /// The number of the CPU that has it.
+    home: AtomicU8,
+}
+
+impl Post {
+    fn new(address: Address) -> Self {
+        Self { mailbox: Mailbox::default(), address: AtomicU64::new(address.into()), home: AtomicU8::new(0) }
+    }
+
+    /// Its local APIC listens to something else from here on.
+    pub fn set_address(&self, address: Address) {
+        self.address.store(address.into(), Ordering::Relaxed);
+    }
+
+    fn address(&self) -> Address {
+        self.address.load(Ordering::Relaxed).into()
+    }
+
+    /// It is on another CPU from here on. What is in its mailbox already, that CPU finds when it takes it in.
+    pub fn set_home(&self, cpu: CpuNumber) {
+        self.home.store(cpu.index() as u8, Ordering::SeqCst);
+    }
+
+    fn home(&self) -> CpuNumber {
+        CpuNumber::new(usize::from(self.home.load(Ordering::SeqCst))).expect("a CPU's number was stored")
+    }
+}
+
+/// All vCPUs of a machine, by their index.
+#[derive(Debug)]
+pub struct Posts {
+    posts: Box<[Post]>,
+    neighbours: &'static dyn Neighbours,
+}
+
+impl Posts {
+    /// For vCPUs whose local APICs listen to `addresses` after RESET.
+    pub fn new(addresses: impl Iterator<Item = Address>, neighbours: &'static dyn Neighbours) -> Self {
+        Self { posts: addresses.map(Post::new).collect(), neighbours }
+    }
+
+    /// The vCPU of that index.
+    #[must_use]
+    pub fn of(&self, vcpu: usize) -> &Post {
+        &self.posts[vcpu]
+    }
+
+    /// How many vCPUs there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.posts.len()
+    }
+
+    /// The physical CPUs.
+    #[must_use]
+    pub fn neighbours(&self) -> &'static dyn Neighbours {
+        self.neighbours
+    }
+
+    /// Leaves a message for each vCPU that it addresses; `sender` is the vCPU that sent it, if one did.
+    pub fn send(&self, message: Message, sender: Option<usize>) {
+        for vcpu in recipients(message, sender, self.posts.iter().map(Post::address)) {
+            let post = &self.posts[vcpu];
+            if post.mailbox.post(message) {
+                self.neighbours.notify(post.home());
+            }
+        }
+    }
+
+    /// Has every vCPU look whether it is to go on.
+    pub fn stop_all(&self) {
+        for post in &self.posts {
+            post.mailbox.stop();
+            self.neighbours.notify(post.home());
+        }
+    }
+
+    /// Whether nothing waits for any of them.
+    #[must_use]
+    pub fn are_empty(&self) -> bool {
+        self.posts.iter().all(|post| post.mailbox.is_empty())
+    }
+}
