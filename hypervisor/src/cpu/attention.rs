@@ -20,8 +20,10 @@ impl Attention {
     pub const MAIL: Self = Self(1 << 0);
     /// A vCPU has been handed over to this CPU.
     pub const HANDED_OVER: Self = Self(1 << 1);
-    /// Vcpus of this CPU are to stop, start or move.
+    /// A virtual machine has ended, or is to be started: for the CPU that manages them.
     pub const MANAGE: Self = Self(1 << 2);
+    /// Something was typed, or a guest has room for what was: for the CPU that reads the console.
+    pub const INPUT: Self = Self(1 << 3);
 
     /// Whether there is nothing to look at.
     #[must_use]
@@ -62,9 +64,15 @@ impl AttentionWord {
     /// Its CPU will go to a guest or halt, unless there is something to look at: which it is told.
     #[inline]
     pub fn go_away(&self) -> Attention {
-        self.away.store(1, Ordering::Relaxed);
+        self.show_away();
         fence(Ordering::SeqCst);
         self.look()
+    }
+
+    /// The first half of [`Self::go_away`], for a caller that has a full fence of its own before it looks.
+    #[inline]
+    pub fn show_away(&self) {
+        self.away.store(1, Ordering::Relaxed);
     }
 
     /// Its CPU is back, or has not gone.
@@ -84,6 +92,11 @@ impl AttentionWord {
     #[must_use]
     pub fn take(&self) -> Attention {
         Attention(self.bits.swap(0, Ordering::Acquire) as u32)
+    }
+
+    /// Takes some of what is there to look at, as [`Self::take`].
+    pub fn clear(&self, bits: Attention) {
+        self.bits.fetch_and(!u64::from(bits.0), Ordering::Acquire);
     }
 
     /// Sets bits, of whatever CPU's word this is. Whether the CPU has to be interrupted to see them.

@@ -27,6 +27,20 @@ pub enum End {
         /// The instruction.
         rip: u64,
     },
+    /// The guest was refused an access, again and again, that its tables allow.
+    Refused {
+        /// The address.
+        address: GuestPhysical,
+        /// "read", "write" or "fetch".
+        access: &'static str,
+        /// The instruction.
+        rip: u64,
+    },
+    /// There is no memory left to back the guest's.
+    OutOfMemory {
+        /// The address that it used for the first time.
+        address: GuestPhysical,
+    },
     /// The guest used an instruction on a device's memory that is not one we play.
     Undecodable {
         /// The device's address.
@@ -79,6 +93,12 @@ impl fmt::Display for End {
             Self::TripleFault { rip } => write!(f, "triple fault at {rip:#x}"),
             Self::Nothing { address, access, rip } => {
                 write!(f, "{access} of {address}, where neither memory nor a device is, at {rip:#x}")
+            }
+            Self::Refused { address, access, rip } => {
+                write!(f, "{access} of {address} at {rip:#x} is refused by this CPU or by what is below, though our tables allow it")
+            }
+            Self::OutOfMemory { address } => {
+                write!(f, "no memory is left for {address}: give the machine more, or its VMs less")
             }
             Self::Undecodable { address, rip } => {
                 write!(

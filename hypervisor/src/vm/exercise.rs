@@ -1,26 +1,119 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the exerciser's commands do to the machine.
 
-use crate::cpu::CpuNumber;
+use crate::cpu::number::current;
 use crate::devices::exerciser::Command;
 use crate::devices::exerciser::Exerciser;
 use crate::devices::exerciser::Refused;
 use crate::devices::exerciser::Window;
 use crate::memory::FRAME;
+use crate::memory::OutOfFrames;
 use crate::mmu::GuestPhysical;
-use crate::mmu::slots::Content;
+use crate::mmu::counters::Counter;
+use crate::mmu::space::Content;
 use crate::mmu::space::GuestSpace;
-use crate::vcpu::state::State;
+use crate::mmu::space::Ram;
+use crate::vcpu::guest::Guest;
 use crate::vm::machine::Machine;
 use alloc::sync::Arc;
 use core::ops::Range;
 use spin::Mutex;
 
+/// The counters that a guest can ask for, by number.
+const COUNTERS: [Counter; 9] = [
+    Counter::InveptSingle,
+    Counter::InveptGlobal,
+    Counter::RemoteFlushHypercalls,
+    Counter::RemoteFlushNative,
+    Counter::InvvpidSingle,
+    Counter::InveptElided,
+    Counter::SecondLevelFaults,
+    Counter::SpuriousFaults,
+    Counter::Migrations,
+];
+
 /// The exerciser of a machine.
 #[derive(Debug)]
 pub struct Exercise {
-    /// Its registers, and the command that is to be executed.
-    registers: Mutex<(Exerciser, Option<Command>)>,
+    registers: Mutex<Registers>,
     alpha: Arc<Ram>,
     beta: Arc<Ram>,
+}
+
+#[derive(Debug, Default)]
+struct Registers {
+    exerciser: Exerciser,
+    /// Written, and still to be executed.
+    command: Option<Command>,
+}
+
+impl Exercise {
+    /// One for a machine whose window is a device at first.
+    pub fn new(memory: &GuestSpace) -> Result<Self, OutOfFrames> {
+        let ram = || Ram::new(Window::BYTES);
+        Ok(Self { registers: Mutex::default(), alpha: ram()?, beta: ram()? })
+    }
+
+    /// Reads the register at `offset`.
+    #[must_use]
+    pub fn read(&self, offset: u16) -> u32 {
+        self.registers.lock().exerciser.read(offset)
+    }
+
+    /// Writes the register at `offset`; tells whether there is something to execute.
+    pub fn write(&self, offset: u16, value: u32) -> bool {
+        let mut registers = self.registers.lock();
+        registers.command = registers.exerciser.write(offset, value);
+        registers.command.is_some()
+    }
+}
+
+/// Executes the command that a guest has written. It may wait until other CPUs have left their guests.
+pub fn execute(guest: &mut Guest<'_>) {
+    let Some(exercise) = &guest.machine.exercise else { return };
+    // Not executed under the lock: other vCPUs may look at the registers meanwhile.
+    let Some(command) = exercise.registers.lock().command.take() else { return };
+    if command == Command::Migrate {
+        guest.state.goes_on = true;
+        guest.state.attention = true;
+    }
+    let outcome = outcome(guest.machine, exercise, command);
+    exercise.registers.lock().exerciser.end(outcome);
+}
+
+fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u32, Refused> {
+    let (memory, me) = (&machine.memory, current());
+    let mut value = 0;
+    match command {
+        Command::Zap(frames) => memory.zap(me, bytes(&frames)),
+        Command::LogStart => memory.start_log(me).map_err(|_| Refused)?,
+        Command::LogFetch(frames) => value = memory.fetch_log(me, frames.start, (frames.end - frames.start) as u32) as u32,
+        Command::LogStop => memory.stop_log(me),
+        Command::Window(window) => show(memory, exercise, window).map_err(|_| Refused)?,
+        Command::Migrate => {}
+        Command::Counter(number) => {
+            let counter = *COUNTERS.get(number as usize).ok_or(Refused)?;
+            value = memory.roots().coherence().counters.sum(counter) as u32;
+        }
+        Command::Where => value = me.index() as u32,
+        Command::Collapse(frames) => memory.collapse(me, bytes(&frames)),
+        Command::Age(frame) => value = u32::from(memory.age(me, GuestPhysical(frame * FRAME))),
+        Command::Cpus => value = machine.posts.neighbours().count() as u32,
+    }
+    Ok(value)
+}
+
+/// Puts something else into the window.
+fn show(memory: &GuestSpace, exercise: &Exercise, window: Window) -> Result<(), OutOfFrames> {
+    let content = match window {
+        Window::Device => Content::Device,
+        Window::Alpha => Content::Ram(Arc::clone(&exercise.alpha)),
+        Window::Beta => Content::Ram(Arc::clone(&exercise.beta)),
+        Window::ReadOnlyAlpha => Content::Rom(Arc::clone(&exercise.alpha)),
+    };
+    memory.set(current(), Window::START..Window::START + Window::BYTES, content)
+}
+
+fn bytes(frames: &Range<u64>) -> Range<u64> {
+    frames.start * FRAME..frames.end * FRAME
 }

@@ -178,7 +178,11 @@ pub struct EptQualification {
     pub linear_valid: bool,
     /// The access was to that address's translation, not to one of the guest's page tables.
     pub final_access: bool,
-    #[bits(55)]
+    #[bits(3)]
+    __: u8,
+    /// An IRET that it interrupted had unblocked NMIs already.
+    pub nmi_unblocking: bool,
+    #[bits(51)]
     __: u64,
 }
 

@@ -2,9 +2,12 @@
 //! An access that the extended page tables do not allow: a device's registers, or nothing at all.
 
 use crate::cpu::hardware::tsc;
+use crate::cpu::number::current;
 use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
 use crate::mmu::guest_walk::MAX_INSTRUCTION;
+use crate::mmu::space::Access;
+use crate::mmu::space::Fault;
 use crate::vcpu::emulate::CodeSize;
 use crate::vcpu::emulate::DeviceAccess;
 use crate::vcpu::emulate::Instruction;
@@ -14,6 +17,7 @@ use crate::vcpu::emulate::Size;
 use crate::vcpu::emulate::decode;
 use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
+use crate::vcpu::exits::exception;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::linear;
 use crate::vm::machine::DevicePage;
@@ -47,19 +51,64 @@ struct Device {
 }
 
 /// EPT violation (SDM vol. 3, "EPT Violations").
+#[inline]
 pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let qualification = EptQualification::from(guest.vmcs.read(field::EXIT_QUALIFICATION));
     let address = GuestPhysical(guest.vmcs.read(field::GUEST_PHYSICAL_ADDRESS));
-    let rip = guest.vmcs.read(field::GUEST_RIP);
-    let Some(page) = guest.machine.device_page(address, &guest.state.apic) else {
-        return Err(End::Nothing { address, access: Guest::access_name(qualification), rip });
-    };
+    if let Some(page) = guest.machine.device_page(address, &guest.state.apic) {
+        return on_device(guest, page, address, qualification);
+    }
+    match guest.machine.memory.fault(current(), address, access(qualification)) {
+        Fault::Resolved | Fault::Again => {
+            again(guest, qualification);
+            Ok(())
+        }
+        Fault::Spurious => {
+            again(guest, qualification);
+            stale(guest, address, qualification)
+        }
+        Fault::Device | Fault::Protected => on_device(guest, DevicePage::Absent, address, qualification),
+        Fault::Nothing => {
+            let rip = guest.vmcs.read(field::GUEST_RIP);
+            Err(End::Nothing { address, access: Guest::access_name(qualification), rip })
+        }
+        Fault::OutOfMemory => Err(End::OutOfMemory { address }),
+    }
+}
+
+fn access(qualification: EptQualification) -> Access {
+    Access { read: qualification.read(), write: qualification.write(), execute: qualification.fetch() }
+}
+
+/// What the exit interrupted is done again: the instruction by itself, the delivery of an event by us.
+fn again(guest: &mut Guest<'_>, qualification: EptQualification) {
+    exception::take_back_interrupted_event(guest, qualification.nmi_unblocking());
+}
+
+/// The entry permits what the guest did: this CPU has an older one, which L0 need not have dropped by itself. An entry
+/// that is right and is refused for ever is an end, not a loop.
+#[cold]
+fn stale(guest: &mut Guest<'_>, address: GuestPhysical, qualification: EptQualification) -> Result<(), End> {
+    if !guest.state.retry_fault(address) {
+        let rip = guest.vmcs.read(field::GUEST_RIP);
+        return Err(End::Refused { address, access: Guest::access_name(qualification), rip });
+    }
+    Ok(())
+}
+
+/// The guest touched a device's registers.
+fn on_device(
+    guest: &mut Guest<'_>,
+    page: DevicePage,
+    address: GuestPhysical,
+    qualification: EptQualification,
+) -> Result<(), End> {
     // A page walk, a fetch or the delivery of an event: no instruction that could be played.
     let by_data_access = qualification.linear_valid()
         && qualification.final_access()
         && !qualification.fetch()
         && !EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION)).valid();
-    let undecodable = End::Undecodable { address, rip };
+    let undecodable = End::Undecodable { address, rip: guest.vmcs.read(field::GUEST_RIP) };
     if !by_data_access {
         return Err(undecodable);
     }
@@ -101,7 +150,10 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
         guest.stay();
     }
     match (completion.write, transfer.to) {
-        (Some(value), Some(Place::Device)) => Ok(write_device(guest, device, size, value)?),
+        (Some(value), Some(Place::Device)) => {
+            write_device(guest, device, size, value);
+            Ok(())
+        }
         (Some(value), Some(Place::Memory { segment, offset })) => Ok(linear::write(
             guest,
             linear_address(guest, segment, offset),
@@ -142,27 +194,28 @@ fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
             guest.state.apic.mmio_read(register, now)
         }
         DevicePage::IoApic => guest.machine.read_io_apic(register),
+        DevicePage::Absent => u32::MAX,
     };
     size.truncate(u64::from(value) >> (8 * (device.offset & 3)))
 }
 
 /// Only a write of 32 bits to a register's own address reaches it: both manuals leave others undefined.
-fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) -> Result<(), End> {
+fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) {
     if size.bytes() != 4 || device.offset & 3 != 0 {
-        return Ok(());
+        return;
     }
     match device.page {
         DevicePage::LocalApic => {
             let now = guest.state.guest_tsc(tsc());
             let effect = guest.state.apic.mmio_write(device.offset, value as u32, now);
-            guest.carry_out(effect)
+            guest.carry_out(effect);
         }
         DevicePage::IoApic => {
             for message in guest.machine.write_io_apic(device.offset, value as u32) {
-                guest.state.deliver(message)?;
+                guest.machine.posts.send(message, None);
             }
-            Ok(())
         }
+        DevicePage::Absent => {}
     }
 }
 
