@@ -3,6 +3,7 @@
 //!
 //! Written by firmware, which is as often wrong as any guest: lengths and checksums are verified, unknown entries are passed over.
 
+use crate::cpu::number::MAX_CPUS;
 use crate::little_endian::u16_at;
 use crate::little_endian::u32_at;
 use crate::little_endian::u64_at;
@@ -19,8 +20,6 @@ const HEADER: usize = 36;
 const TABLE_MAX: usize = 1 << 20;
 /// Nor is a list of tables.
 const TABLES_MAX: usize = 256;
-/// CPUs that one machine may have.
-pub const CPUS_MAX: usize = 64;
 
 /// Physical address of the table that lists the others (ACPI 6.5, 5.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +83,11 @@ pub struct PowerOff {
 /// What the tables tell.
 #[derive(Clone, Debug, Default)]
 pub struct Platform {
-    /// APIC ids of the CPUs that can be used.
-    pub cpus: ArrayVec<u32, CPUS_MAX>,
+    /// APIC ids of the CPUs that can be used, in the order of the tables, each once. What is only "online capable" is not
+    /// among them: such a CPU is not there until somebody plugs it in.
+    pub cpus: ArrayVec<u32, MAX_CPUS>,
+    /// How many more there are than we use.
+    pub cpus_beyond: usize,
     /// Physical address and first interrupt of the first I/O APIC.
     pub io_apic: Option<(u64, u32)>,
     /// Redirections of ISA interrupts.
@@ -123,6 +125,20 @@ impl Platform {
         self.overrides.iter().copied().find(|entry| entry.irq == irq).unwrap_or(identity)
     }
 
+    /// APIC ids of all CPUs but the one that booted, in the order of the tables.
+    pub fn other_cpus(&self, boot_apic_id: u32) -> impl Iterator<Item = u32> {
+        self.cpus.iter().copied().filter(move |&apic_id| apic_id != boot_apic_id)
+    }
+
+    /// Some tables list a CPU in both of the ways that there are. `none` is the id that means that there is no CPU, since
+    /// all CPUs answer to it.
+    fn add_cpu(&mut self, apic_id: u32, none: u32) {
+        if apic_id == none || self.cpus.contains(&apic_id) {
+            return;
+        }
+        self.cpus_beyond += usize::from(self.cpus.try_push(apic_id).is_err());
+    }
+
     fn read_madt(&mut self, madt: &[u8]) {
         let mut rest = madt.get(HEADER + 8..).unwrap_or_default();
         while let [kind, length, ..] = *rest {
@@ -139,10 +155,10 @@ impl Platform {
         const ENABLED: u32 = 1;
         match (kind, entry.len()) {
             (0, 8..) if u32_at(entry, 4).is_some_and(|flags| flags & ENABLED != 0) => {
-                let _ = self.cpus.try_push(u32::from(entry[3]));
+                self.add_cpu(u32::from(entry[3]), 0xff);
             }
             (9, 16..) if u32_at(entry, 8).is_some_and(|flags| flags & ENABLED != 0) => {
-                let _ = self.cpus.try_push(u32_at(entry, 4).unwrap_or_default());
+                self.add_cpu(u32_at(entry, 4).unwrap_or(u32::MAX), u32::MAX);
             }
             (1, 12..) if self.io_apic.is_none() => {
                 self.io_apic = u32_at(entry, 4).map(u64::from).zip(u32_at(entry, 8));

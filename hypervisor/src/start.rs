@@ -14,6 +14,7 @@ use crate::console;
 use crate::console::serial::COM1_IRQ;
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
+use crate::cpu::Cpus;
 use crate::cpu::clock::Clock;
 use crate::cpu::descriptors;
 use crate::cpu::descriptors::Descriptors;
@@ -23,10 +24,19 @@ use crate::cpu::hardware::NativeMsrs;
 use crate::cpu::hardware::NativePorts;
 use crate::cpu::interrupts;
 use crate::cpu::io_apic;
+use crate::cpu::likeness::Likeness;
+use crate::cpu::local_apic;
 use crate::cpu::local_apic::LocalApic;
+use crate::cpu::number::MAX_CPUS;
+use crate::cpu::others;
+use crate::cpu::others::Others;
+use crate::cpu::per_cpu;
 use crate::cpu::pic;
+use crate::cpu::stop;
+use crate::cpu::trampoline::Trampoline;
 use crate::cpu::vector;
 use crate::memory::FRAME;
+use crate::memory::PhysicalRead;
 use crate::memory::address_space;
 use crate::memory::bring_up;
 use crate::memory::frame_bitmap::FrameBitmap;
@@ -42,8 +52,10 @@ use crate::vm::life;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::capabilities::EptCapabilities;
 use crate::vmx::processor::Processor;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::string::ToString;
+use alloc::vec::Vec;
 use core::arch::x86_64::__cpuid_count;
 use core::fmt::Display;
 use core::fmt::Write;
@@ -77,6 +89,7 @@ const STACK: u64 = 160 << 10;
 /// Called once, on the boot CPU, with interrupts off, on tables that map the first 4 GiB at their place and in the direct
 /// map, and the image where it is linked.
 pub unsafe fn start(boot: Result<BootInfo, StartError>, image: &ImageLayout) -> ! {
+    per_cpu::enter(&per_cpu::BOOT);
     console::log::start(log::LevelFilter::Info);
     let serial = console::find(PORTS);
     info!("Satori {}: a hypervisor that knows that it is nested", env!("CARGO_PKG_VERSION"));
@@ -91,9 +104,9 @@ pub unsafe fn start(boot: Result<BootInfo, StartError>, image: &ImageLayout) -> 
     let descriptors = or_stop(descriptors::load());
     interrupts::load();
     let stack = or_stop(address_space::new_stack(STACK));
-    let state = alloc::boxed::Box::new(Start { boot, image: image.clone(), memory_end, descriptors });
+    let state = Box::new(Start { boot, image: image.clone(), memory_end, descriptors });
     // SAFETY: the stack is fresh; nothing of the old one is needed any more.
-    unsafe { call_on(stack.top.as_u64(), alloc::boxed::Box::into_raw(state)) }
+    unsafe { call_on(stack.top.as_u64(), Box::into_raw(state)) }
 }
 
 /// What is carried over to the second stack.
@@ -134,7 +147,7 @@ unsafe fn memory(boot: &BootInfo, image: &ImageLayout) -> Result<u64, String> {
 unsafe fn call_on(stack_top: u64, state: *mut Start) -> ! {
     extern "sysv64" fn enter(state: *mut Start) -> ! {
         // SAFETY: from the `Box` of `start`, handed over once.
-        let state = unsafe { alloc::boxed::Box::from_raw(state) };
+        let state = unsafe { Box::from_raw(state) };
         on_own_stack(*state)
     }
     // SAFETY: as the caller promised; a call pushes a return address, which keeps the alignment that functions expect.
@@ -161,7 +174,11 @@ fn on_own_stack(state: Start) -> ! {
     let controls = or_stop(controls(cpu.processor.capabilities().ept));
     // Its tables are made once, here, so that no exit allocates.
     vcpu::emulate::prepare();
+    let cpus: &'static Cpus = Box::leak(Box::new(Cpus::new(cpu.apic.id(), kick)));
+    let likeness = Likeness::of_this_cpu(clock, cpu.processor.capabilities());
+    let others = others(boot, image, direct_map, &platform, cpus, likeness);
     report_footprint(image, memory_end);
+    others.release(Box::leak(Box::new(|cpu| others::idle_for_ever(&cpu, cpus))));
     let offer =
         Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx: cpu.processor.capabilities(), controls };
     match bundle(boot, image, direct_map) {
@@ -187,6 +204,54 @@ fn cpu(clock: Clock, platform: &Platform, descriptors: Descriptors) -> Result<Cp
     // SAFETY: VMX is on, on this CPU, and stays on.
     let instructions = unsafe { NativeInstructions::new() };
     Ok(Cpu { number: CpuNumber::BOOT, slot: VmcsSlot::native(0, instructions), processor, apic, descriptors })
+}
+
+/// Starts the other CPUs that ACPI lists, and tells how many there are then.
+fn others(
+    boot: &BootInfo,
+    image: &ImageLayout,
+    direct_map: DirectMap,
+    platform: &Platform,
+    cpus: &'static Cpus,
+    likeness: Likeness,
+) -> Others {
+    stop::know(cpus);
+    let boot_cpu = cpus.iter().map(|(_, apic_id)| apic_id).next();
+    let apic_ids: Vec<u32> =
+        boot_cpu.map(|apic_id| platform.other_cpus(apic_id).collect()).unwrap_or_default();
+    let mut others = Others::default();
+    if !apic_ids.is_empty() {
+        match trampoline(boot, image, direct_map) {
+            // SAFETY: firmware started none of them for us, and this CPU's id is not among them.
+            Ok(trampoline) => others = unsafe { Others::start(cpus, &apic_ids, trampoline, likeness) },
+            Err(reason) => warn!("{} CPUs are left out: {reason}", apic_ids.len()),
+        }
+    }
+    if platform.cpus_beyond > 0 {
+        warn!("{} CPUs are left out: Satori uses {MAX_CPUS} at most", platform.cpus_beyond);
+    }
+    match cpus.count() {
+        1 => info!("1 CPU runs"),
+        count => info!("{count} CPUs run"),
+    }
+    others
+}
+
+/// The page in which other CPUs start.
+fn trampoline(boot: &BootInfo, image: &ImageLayout, direct_map: DirectMap) -> Result<Trampoline, String> {
+    /// In the BIOS data area: the segment of the extended one.
+    const EBDA_SEGMENT: u64 = 0x40e;
+    let mut ebda = [0; 2];
+    direct_map.read(EBDA_SEGMENT, &mut ebda);
+    let page = bring_up::page_for_start_up(boot, image.physical(), u16::from_le_bytes(ebda))
+        .ok_or("they start in a page of RAM below 640 KiB, and the memory map has none that is free")?;
+    // SAFETY: RAM that nobody holds, and the allocator has none below 1 MiB.
+    unsafe { Trampoline::place(page) }.map_err(|error| error.to_string())
+}
+
+/// How one CPU interrupts another.
+fn kick(apic_id: u32) {
+    local_apic::send_interrupt(apic_id, vector::KICK);
 }
 
 /// The controls that all vCPUs run with.
@@ -264,7 +329,7 @@ fn finish(boot: &BootInfo, platform: &Platform) -> ! {
         info!("this machine did not power off: its ACPI tables may not say how");
     }
     info!("halted");
-    hardware::stop()
+    stop::all()
 }
 
 /// The value, or the end with one line that says why.
@@ -272,15 +337,17 @@ fn or_stop<T>(result: Result<T, impl Display>) -> T {
     result.unwrap_or_else(|reason| {
         error!("{reason}");
         error!("halted");
-        hardware::stop()
+        stop::all()
     })
 }
 
-/// Reports a panic, past all locks, and stops.
+/// Stops the whole machine and reports a panic, past all locks. If several CPUs panic, the first one reports.
 pub fn panicked(info: &PanicInfo<'_>) -> ! {
-    console::emergency(
-        PORTS,
-        format_args!("PANIC in Satori: {info}\nhalted; please report this with the lines above"),
-    );
+    if stop::begin() {
+        stop::others();
+        let cpu = stop::this_cpu();
+        let advice = "halted; please report this with the lines above";
+        console::emergency(PORTS, format_args!("PANIC in Satori on {cpu}: {info}\n{advice}"));
+    }
     hardware::stop()
 }

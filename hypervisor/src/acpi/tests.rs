@@ -69,6 +69,57 @@ fn a_table_with_a_wrong_checksum_is_absent() {
     assert!(Platform::read(&memory, RootTable::Rsdt(0x1000)).cpus.is_empty());
 }
 
+/// A CPU as a MADT lists it: APIC id, and whether it is on.
+fn local_apic(apic_id: u8, flags: u8) -> Vec<u8> {
+    vec![0, 8, 0, apic_id, flags, 0, 0, 0]
+}
+
+fn local_x2apic(apic_id: u32, flags: u8) -> Vec<u8> {
+    let mut entry = vec![9, 16, 0, 0];
+    entry.extend(apic_id.to_le_bytes());
+    entry.extend([flags, 0, 0, 0, 0, 0, 0, 0]);
+    entry
+}
+
+fn platform_with(cpus: &[Vec<u8>]) -> Platform {
+    let mut memory = machine();
+    put_table(&mut memory.0, 0x2000, b"APIC", &[vec![0; 8], cpus.concat()].concat());
+    Platform::read(&memory, RootTable::Rsdt(0x1000))
+}
+
+#[test]
+fn cpus_stand_in_the_order_of_the_tables_each_once() {
+    let platform = platform_with(&[
+        local_apic(6, 1),
+        local_apic(2, 1),
+        local_x2apic(0x100, 1),
+        local_x2apic(2, 1),
+        local_apic(0, 1),
+    ]);
+    assert_eq!(platform.cpus[..], [6, 2, 0x100, 0]);
+    assert!(platform.other_cpus(2).eq([6, 0x100, 0]));
+}
+
+#[test]
+fn cpus_that_are_not_there_are_not_listed() {
+    const ONLINE_CAPABLE: u8 = 2;
+    let platform = platform_with(&[
+        local_apic(1, ONLINE_CAPABLE),
+        local_apic(0xff, 1),
+        local_x2apic(u32::MAX, 1),
+        local_x2apic(0xff, 1),
+    ]);
+    assert_eq!(platform.cpus[..], [0xff]);
+    assert_eq!(platform.cpus_beyond, 0);
+}
+
+#[test]
+fn cpus_beyond_our_bound_are_counted() {
+    let platform = platform_with(&(0..100).map(|apic_id| local_x2apic(apic_id * 2, 1)).collect::<Vec<_>>());
+    assert!(platform.cpus.iter().copied().eq((0..MAX_CPUS as u32).map(|number| number * 2)));
+    assert_eq!(platform.cpus_beyond, 100 - MAX_CPUS);
+}
+
 #[test]
 fn a_madt_entry_of_no_length_ends_the_walk() {
     let mut memory = machine();
@@ -91,8 +142,29 @@ proptest! {
                 table[9] = checksum(table).wrapping_neg();
             }
         }
-        let _ = Platform::read(&memory, RootTable::Rsdt(0x1000));
-        let _ = Platform::read(&memory, RootTable::Xsdt(0x1000));
+        for root in [RootTable::Rsdt(0x1000), RootTable::Xsdt(0x1000)] {
+            let platform = Platform::read(&memory, root);
+            // The broadcast would make INIT strike the sender too.
+            prop_assert!(!platform.cpus.contains(&u32::MAX));
+        }
+    }
+
+    #[test]
+    fn whatever_is_listed_is_started_once_and_never_the_boot_cpu(
+        cpus in prop::collection::vec((any::<bool>(), 0_u32..80, any::<u8>()), 0..150), boot in 0_u32..80,
+    ) {
+        let entry = |&(old, apic_id, flags)| {
+            if old { local_apic(apic_id as u8, flags) } else { local_x2apic(apic_id, flags) }
+        };
+        let platform = platform_with(&cpus.iter().map(entry).collect::<Vec<_>>());
+        let mut expected = Vec::new();
+        for &(_, apic_id, _) in cpus.iter().filter(|(_, _, flags)| flags & 1 != 0) {
+            if !expected.contains(&apic_id) && expected.len() < MAX_CPUS {
+                expected.push(apic_id);
+            }
+        }
+        expected.retain(|&apic_id| apic_id != boot);
+        prop_assert!(platform.other_cpus(boot).eq(expected));
     }
 }
 

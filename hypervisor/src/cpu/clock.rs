@@ -4,6 +4,7 @@
 use crate::cpu::hardware::PortIo;
 use crate::cpu::hardware::tsc;
 use core::fmt;
+use core::hint;
 
 /// Rate of the programmable interval timer.
 const PIT_HZ: u64 = 1_193_182;
@@ -46,6 +47,24 @@ impl Clock {
     #[must_use]
     pub fn tsc_hz(self) -> u64 {
         self.tsc_hz
+    }
+
+    /// Ticks of the TSC in so many microseconds.
+    #[must_use]
+    pub fn ticks(self, micros: u64) -> u64 {
+        (u128::from(self.tsc_hz) * u128::from(micros) / 1_000_000) as u64
+    }
+
+    /// Waits until `done`, so many microseconds at most. Whether it is done.
+    pub fn wait(self, micros: u64, done: impl Fn() -> bool) -> bool {
+        let (start, ticks) = (tsc(), self.ticks(micros));
+        while !done() {
+            if tsc().wrapping_sub(start) >= ticks {
+                return done();
+            }
+            hint::spin_loop();
+        }
+        true
     }
 }
 

@@ -85,6 +85,16 @@ pub fn tsc() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
+/// The time-stamp counter, read after all that comes before it.
+#[must_use]
+pub fn tsc_in_order() -> u64 {
+    // SAFETY: a barrier, and reading a counter.
+    unsafe {
+        core::arch::x86_64::_mm_lfence();
+        core::arch::x86_64::_rdtsc()
+    }
+}
+
 /// Sets the extended control register (which state components XSAVE manages).
 ///
 /// The value must be one that the SDM allows on this CPU, or the instruction faults.

@@ -8,6 +8,7 @@
 
 use crate::cpu::descriptors::interrupt_stack;
 use crate::cpu::local_apic;
+use crate::cpu::stop;
 use crate::cpu::vector;
 use core::fmt;
 use spin::Once;
@@ -150,8 +151,8 @@ fn set<F>(entry: &mut Entry<F>, vector: u8, stack: Option<u16>) {
 
 extern "sysv64" fn interrupt(frame: &Frame) {
     match frame.vector {
-        // Nothing of ours raises one, and it may strike anywhere, so there is no lock that could be taken here.
-        NMI => {}
+        // It may strike anywhere, so there is no lock that could be taken here. One that is not ours means nothing to us.
+        NMI => stop::obey(),
         0..32 => panic!("{frame}"),
         vector if vector == u64::from(vector::SPURIOUS) => {}
         _ => local_apic::end_of_interrupt(),

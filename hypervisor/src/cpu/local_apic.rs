@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The physical CPU's local APIC: end of interrupt, and the timer that stands for guests' timers.
+//! The physical CPU's local APIC: end of interrupt, messages to other CPUs, and the timer that stands for guests' timers.
 
 // UNSAFETY: writes the APIC's registers.
 #![expect(unsafe_code)]
@@ -8,16 +8,20 @@ use crate::cpu::clock::Clock;
 use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::cpu::hardware::tsc;
+use crate::cpu::interrupt_command::Message;
 use crate::cpu::vector;
 use crate::memory::FRAME;
 use crate::memory::OutOfFrames;
 use crate::memory::address_space;
 use core::arch::x86_64::__cpuid;
+use core::fmt;
 use spin::Once;
 use x86_64::VirtAddr;
 
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_TSC_DEADLINE: u32 = 0x6e0;
+/// The interrupt command register in x2APIC mode, all 64 bits of it.
+const X2APIC_INTERRUPT_COMMAND: u32 = 0x830;
 /// Bits of IA32_APIC_BASE: on, and in x2APIC mode.
 const ENABLE: u64 = 1 << 11;
 const X2APIC_MODE: u64 = 1 << 10;
@@ -32,6 +36,8 @@ const TASK_PRIORITY: Register = Register(0x80);
 const END_OF_INTERRUPT: Register = Register(0xb0);
 const SPURIOUS_VECTOR: Register = Register(0xf0);
 const IN_SERVICE: Register = Register(0x100);
+const INTERRUPT_COMMAND_LOW: Register = Register(0x300);
+const INTERRUPT_COMMAND_HIGH: Register = Register(0x310);
 const LVT_TIMER: Register = Register(0x320);
 const LVT_PERFORMANCE: Register = Register(0x340);
 const LVT_LINT0: Register = Register(0x350);
@@ -44,6 +50,10 @@ const DIVIDE_CONFIGURATION: Register = Register(0x3e0);
 const MASKED: u32 = 1 << 16;
 const TSC_DEADLINE_MODE: u32 = 2 << 17;
 const DIVIDE_BY_1: u32 = 0b1011;
+/// Of the interrupt command register in xAPIC mode: the last message is still to be sent.
+const SEND_PENDING: u32 = 1 << 12;
+/// Reads of that bit before the bus is taken for dead: far more than a message takes.
+const PATIENCE: u32 = 1_000_000;
 /// Vectors that firmware can have left in service.
 const VECTORS: u32 = 256;
 
@@ -99,20 +109,41 @@ pub struct LocalApic {
     armed: Option<u64>,
 }
 
+/// Why a local APIC could not be turned on.
+#[derive(Clone, Copy, Debug)]
+pub enum ApicError {
+    /// No frame for the tables that map it.
+    Memory(OutOfFrames),
+    /// It has no x2APIC mode, in which those of the other CPUs are.
+    NoX2Apic,
+}
+
+impl fmt::Display for ApicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(error) => error.fmt(f),
+            Self::NoX2Apic => write!(f, "it has no x2APIC, and the boot CPU has"),
+        }
+    }
+}
+
 impl LocalApic {
     /// Turns the APIC on, in x2APIC mode where there is one, with its own pins, counters and errors masked. The thermal entry
     /// stays firmware's: it may be how firmware cools the machine.
-    pub fn enable(clock: Clock) -> Result<Self, OutOfFrames> {
+    pub fn enable(clock: Clock) -> Result<Self, ApicError> {
         const X2APIC: u32 = 1 << 21;
         const DEADLINE: u32 = 1 << 24;
         let features = __cpuid(1).ecx;
         let face = match FACE.get() {
             Some(&face) => face,
             None => {
-                let face = find_face(features & X2APIC != 0)?;
+                let face = find_face(features & X2APIC != 0).map_err(ApicError::Memory)?;
                 *FACE.call_once(|| face)
             }
         };
+        if matches!(face, Face::X2Apic) && features & X2APIC == 0 {
+            return Err(ApicError::NoX2Apic);
+        }
         turn_on(face);
         for entry in [LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR] {
             face.write(entry, MASKED);
@@ -208,6 +239,73 @@ pub fn end_of_interrupt() {
     if let Some(face) = FACE.get() {
         face.write(END_OF_INTERRUPT, 0);
     }
+}
+
+/// Interrupts a CPU of ours, by its APIC id, with a vector of ours. Stores before it are seen by the handler.
+pub fn send_interrupt(apic_id: u32, vector: u8) {
+    send(apic_id, Message::Interrupt(vector));
+}
+
+/// Sends a CPU of ours, by its APIC id, a non-maskable interrupt.
+pub fn send_nmi(apic_id: u32) {
+    send(apic_id, Message::Nmi);
+}
+
+/// Makes another CPU wait for its start, whatever it does.
+///
+/// # Safety
+/// It is none that runs our code, and not this one.
+pub unsafe fn send_init(apic_id: u32) {
+    send(apic_id, Message::Init);
+}
+
+/// Starts a CPU that waits for it, in real mode, at the beginning of a page.
+///
+/// # Safety
+/// The page holds code that keeps to its own memory.
+pub unsafe fn send_start_up(apic_id: u32, page: u8) {
+    send(apic_id, Message::StartUp(page));
+}
+
+/// Whether there is a CPU with that id that messages can reach: xAPIC mode has eight bits for it.
+#[must_use]
+pub fn reaches(apic_id: u32) -> bool {
+    match FACE.get() {
+        Some(Face::X2Apic) => Message::Nmi.x2apic(apic_id).is_some(),
+        Some(Face::XApic(_)) => Message::Nmi.xapic(apic_id).is_some(),
+        None => false,
+    }
+}
+
+/// Sends a message. With interrupts off, so that nothing comes between the two writes that it takes in xAPIC mode.
+fn send(apic_id: u32, message: Message) {
+    match FACE.get() {
+        Some(face @ Face::XApic(_)) => {
+            let Some((high, low)) = message.xapic(apic_id) else { return };
+            wait_until_sent(*face);
+            face.write(INTERRUPT_COMMAND_HIGH, high);
+            face.write(INTERRUPT_COMMAND_LOW, low);
+        }
+        Some(Face::X2Apic) => {
+            let Some(command) = message.x2apic(apic_id) else { return };
+            // SAFETY: barriers, and a register that every CPU in this mode has, with a value without reserved bits. This
+            // WRMSR does not wait for earlier stores by itself (SDM vol. 3, "x2APIC Register Address Space").
+            unsafe {
+                core::arch::asm!("mfence", "lfence", options(nostack, preserves_flags));
+                NativeMsrs.write(X2APIC_INTERRUPT_COMMAND, command);
+            }
+        }
+        None => {}
+    }
+}
+
+/// Until the message before this one has left. A bus that is stuck does not hold us.
+fn wait_until_sent(face: Face) {
+    let sent = |_| {
+        core::hint::spin_loop();
+        face.read(INTERRUPT_COMMAND_LOW) & SEND_PENDING == 0
+    };
+    let _ = (0..PATIENCE).any(sent);
 }
 
 /// Ticks of the APIC timer in 2^32 ticks of the TSC, measured over 10 ms.

@@ -16,6 +16,7 @@ use core::ops::Range;
 use spin::Mutex;
 use x86_64::PhysAddr;
 use x86_64::VirtAddr;
+use x86_64::instructions::tlb;
 use x86_64::registers::control::Cr3;
 use x86_64::registers::control::Cr3Flags;
 use x86_64::structures::paging::FrameAllocator;
@@ -46,6 +47,8 @@ struct AddressSpace {
     tables: OffsetPageTable<'static>,
     frames: TableFrames,
     next_stack: u64,
+    /// Bytes of stacks, the pages under them not counted.
+    stacks: u64,
     next_device: u64,
 }
 
@@ -88,6 +91,7 @@ pub unsafe fn enter(image: &ImageLayout, memory_end: u64) -> Result<(), OutOfFra
         tables,
         frames: TableFrames { taken: FRAME },
         next_stack: STACKS,
+        stacks: 0,
         next_device: DEVICES,
     };
     space.map_direct(memory_end.max(physical::ALWAYS_MAPPED))?;
@@ -108,6 +112,7 @@ pub fn new_stack(bytes: u64) -> Result<Stack, OutOfFrames> {
         // Kept even if the mapping fails half-way, as is its place.
         mem::forget(frames);
         space.next_stack = bottom + bytes;
+        space.stacks += bytes;
         space.map_range::<Size4KiB>(bottom..bottom + bytes, address, READ_WRITE)?;
         Ok(Stack { top: VirtAddr::new(bottom + bytes) })
     })
@@ -125,10 +130,35 @@ pub fn map_device(address: u64, bytes: u64) -> Result<VirtAddr, OutOfFrames> {
     })
 }
 
+/// Maps a page of code where it lies in physical memory, for CPUs that turn paging on there. Not writable.
+pub fn map_identity(page: u64) -> Result<(), OutOfFrames> {
+    with_space(|space| space.map_range::<Size4KiB>(page..page + FRAME, page, Flags::PRESENT))
+}
+
+/// Takes back what [`map_identity`] did. Each CPU that has used it still has to drop what it has cached.
+pub fn unmap_identity(page: u64) {
+    let page = Page::<Size4KiB>::containing_address(VirtAddr::new(page));
+    let unmapped = with_space(|space| space.tables.unmap(page));
+    let (_, flush) = unmapped.expect("what is taken back was mapped");
+    flush.flush();
+}
+
+/// Drops what this CPU has cached of translations.
+pub fn flush_own() {
+    tlb::flush_all();
+}
+
+/// Physical address of the tables, below 4 GiB, so that CPUs that start can load it in 32-bit mode.
+#[must_use]
+pub fn root() -> u32 {
+    let (frame, _) = Cr3::read();
+    u32::try_from(frame.start_address().as_u64()).expect("`enter` ran where only the first 4 GiB were mapped")
+}
+
 /// Bytes that page tables and stacks take.
 #[must_use]
 pub fn held_bytes() -> (u64, u64) {
-    with_space(|space| (space.frames.taken, space.next_stack - STACKS))
+    with_space(|space| (space.frames.taken, space.stacks))
 }
 
 fn with_space<R>(act: impl FnOnce(&mut AddressSpace) -> R) -> R {

@@ -54,6 +54,30 @@ pub fn place_for(boot: &BootInfo, image: PhysicalRange, bytes: u64, reach: u64) 
     })
 }
 
+/// A page below 1 MiB in which other CPUs can start in real mode: RAM that firmware, loader and modules leave alone. The
+/// highest, since firmware's own habits are in the lowest. `ebda` is the segment of the extended BIOS data area, as the BIOS
+/// data area tells it at 0x40E.
+#[must_use]
+pub fn page_for_start_up(boot: &BootInfo, image: PhysicalRange, ebda: u16) -> Option<u64> {
+    // Above it are the display's memory and firmware, and below it whatever else maps say.
+    const CONVENTIONAL_END: u64 = 0xa_0000;
+    // Other values are no address of it: it has 128 KiB at most.
+    const EBDA_LOWEST: u64 = 0x8_0000;
+    let ebda = u64::from(ebda) << 4;
+    let end = if ebda >= EBDA_LOWEST { ebda.min(CONVENTIONAL_END) } else { CONVENTIONAL_END };
+    let overlaps =
+        |page: u64, start: u64, size: u64| page < start.saturating_add(size) && start < page + FRAME;
+    let within =
+        |page: u64, start: u64, size: u64| start <= page && page + FRAME <= start.saturating_add(size);
+    // Page 0 holds the interrupt vectors of real mode.
+    (1..end / FRAME).rev().map(|number| number * FRAME).find(|&page| {
+        boot.memory.iter().any(|range| range.usable && within(page, range.start, range.size))
+            && !boot.memory.iter().any(|range| !range.usable && overlaps(page, range.start, range.size))
+            && !boot.modules.iter().any(|module| overlaps(page, module.start, module.size))
+            && !overlaps(page, image.start, image.end - image.start)
+    })
+}
+
 /// Marks as free what is usable, not unusable by another entry of the map, and not taken.
 pub fn release_usable(
     bitmap: &mut FrameBitmap<'_>,
@@ -85,6 +109,7 @@ mod tests {
     use super::*;
     use crate::boot_info::MemoryRange;
     use crate::boot_info::Module;
+    use proptest::prelude::*;
 
     const IMAGE: PhysicalRange = PhysicalRange { start: 2 << 20, end: 3 << 20 };
 
@@ -131,6 +156,45 @@ mod tests {
         assert_eq!(place_for(&boot, IMAGE, 0x1000, 4 << 30), Some(1 << 20));
         assert_eq!(place_for(&boot, IMAGE, 2 << 20, 4 << 30), Some((4 << 20) + FRAME));
         assert_eq!(place_for(&boot, IMAGE, 64 << 20, 4 << 30), None);
+    }
+
+    #[test]
+    fn other_cpus_start_in_ram_that_nobody_holds() {
+        let mut boot = machine();
+        assert_eq!(page_for_start_up(&boot, IMAGE, 0), Some(0x9_e000));
+        assert_eq!(page_for_start_up(&boot, IMAGE, 0x9d80), Some(0x9_c000));
+        // No segment of an EBDA.
+        assert_eq!(page_for_start_up(&boot, IMAGE, 0x40), Some(0x9_e000));
+        boot.add_module(Module::new("low", 0x9_dfff, 2));
+        assert_eq!(page_for_start_up(&boot, IMAGE, 0), Some(0x9_c000));
+        assert!(boot.add_memory(MemoryRange { start: 0x2001, size: 0x9_a000, usable: false }));
+        assert_eq!(page_for_start_up(&boot, IMAGE, 0), Some(0x1000));
+        assert!(boot.add_memory(MemoryRange { start: 0x1000, size: 1, usable: false }));
+        assert_eq!(page_for_start_up(&boot, IMAGE, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_map_leads_other_cpus_out_of_free_ram(
+            ranges in prop::collection::vec((0_u64..0x12_0000, prop_oneof![0_u64..0x8_0000, Just(u64::MAX)], any::<bool>()), 0..12),
+            module in (0_u64..0x10_0000, 0_u64..0x1_0000), ebda in any::<u16>(),
+        ) {
+            let mut boot = BootInfo::new("test");
+            for &(start, size, usable) in &ranges {
+                let fits = boot.add_memory(MemoryRange { start, size, usable });
+                prop_assert!(fits);
+            }
+            boot.add_module(Module::new("module", module.0, module.1));
+            if let Some(page) = page_for_start_up(&boot, IMAGE, ebda) {
+                prop_assert!((FRAME..0xa_0000).contains(&page) && page.is_multiple_of(FRAME));
+                for byte in (page..page + FRAME).step_by(16) {
+                    prop_assert!(boot.is_ram(byte));
+                    let taken = |start: u64, size: u64| byte >= start && byte - start < size;
+                    prop_assert!(!ranges.iter().any(|&(start, size, usable)| !usable && taken(start, size)));
+                    prop_assert!(!taken(module.0, module.1));
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use x86_64::instructions::tables;
 use x86_64::registers::control::Cr0;
 use x86_64::registers::control::Cr3;
 use x86_64::registers::control::Cr4;
+use x86_64::registers::model_specific::GsBase;
 
 const IA32_PAT: u32 = 0x277;
 const IA32_EFER: u32 = 0xc000_0080;
@@ -35,7 +36,7 @@ pub fn write(vmcs: &mut Active<'_>, descriptors: &Descriptors, frame: &EntryFram
         vmcs.write(selector, 0);
     }
     vmcs.write(field::HOST_FS_BASE, 0);
-    vmcs.write(field::HOST_GS_BASE, 0);
+    vmcs.write(field::HOST_GS_BASE, GsBase::read().as_u64());
     vmcs.write(field::HOST_TR_BASE, descriptors.task_base.as_u64());
     vmcs.write(field::HOST_GDTR_BASE, descriptors.gdt_base.as_u64());
     vmcs.write(field::HOST_IDTR_BASE, tables::sidt().base.as_u64());

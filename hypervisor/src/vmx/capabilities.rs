@@ -151,6 +151,12 @@ impl Capabilities {
         let cr4_has = msrs.read(IA32_VMX_CR4_FIXED1);
         Ok(Self { revision, ept, cr4_has, unlocked: feature_control & LOCKED == 0 })
     }
+
+    /// Whether a VMCS that runs on one of two CPUs runs on the other as well, as far as this goes.
+    #[must_use]
+    pub fn alike(self, other: Self) -> bool {
+        Self { unlocked: other.unlocked, ..self } == other
+    }
 }
 
 #[cfg(test)]
