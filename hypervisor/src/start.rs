@@ -5,6 +5,7 @@
 #![expect(unsafe_code)]
 
 use crate::acpi::Platform;
+use crate::acpi::PowerOff;
 use crate::acpi::RootTable;
 use crate::boot_info::BootInfo;
 use crate::boot_info::ImageLayout;
@@ -15,7 +16,9 @@ use crate::console::serial::COM1_IRQ;
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
 use crate::cpu::Cpus;
+use crate::cpu::attention::Attention;
 use crate::cpu::clock::Clock;
+use crate::cpu::cpus;
 use crate::cpu::descriptors;
 use crate::cpu::descriptors::Descriptors;
 use crate::cpu::hardware;
@@ -28,10 +31,10 @@ use crate::cpu::likeness::Likeness;
 use crate::cpu::local_apic;
 use crate::cpu::local_apic::LocalApic;
 use crate::cpu::number::MAX_CPUS;
-use crate::cpu::others;
 use crate::cpu::others::Others;
 use crate::cpu::per_cpu;
 use crate::cpu::pic;
+use crate::cpu::power;
 use crate::cpu::stop;
 use crate::cpu::trampoline::Trampoline;
 use crate::cpu::vector;
@@ -45,10 +48,14 @@ use crate::memory::heap;
 use crate::memory::physical;
 use crate::memory::physical::ALWAYS_MAPPED;
 use crate::memory::physical::DirectMap;
+use crate::mmu::coherence::Coherence;
+use crate::mmu::flush::Provider;
+use crate::schedule::board::Board;
+use crate::schedule::processor;
 use crate::vcpu;
 use crate::vm::Offer;
 use crate::vm::bundle::MANIFEST;
-use crate::vm::life;
+use crate::vm::life::Life;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::capabilities::EptCapabilities;
 use crate::vmx::processor::Processor;
@@ -170,7 +177,7 @@ fn on_own_stack(state: Start) -> ! {
     let clock = or_stop(Clock::calibrate(&PORTS, platform.pm_timer));
     console::log::set_clock(clock.tsc_hz());
     report_machine(boot, &platform, clock);
-    let mut cpu = or_stop(cpu(clock, &platform, *descriptors));
+    let cpu = or_stop(cpu(clock, &platform, *descriptors));
     let controls = or_stop(controls(cpu.processor.capabilities().ept));
     // Its tables are made once, here, so that no exit allocates.
     vcpu::emulate::prepare();
@@ -178,14 +185,24 @@ fn on_own_stack(state: Start) -> ! {
     let likeness = Likeness::of_this_cpu(clock, cpu.processor.capabilities());
     let others = others(boot, image, direct_map, &platform, cpus, likeness);
     report_footprint(image, memory_end);
-    others.release(Box::leak(Box::new(|cpu| others::idle_for_ever(&cpu, cpus))));
-    let offer =
-        Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx: cpu.processor.capabilities(), controls };
-    match bundle(boot, image, direct_map) {
-        Some(archive) => life::run_all(archive, &mut cpu, &offer),
-        None => error!("no bundle: give the loader a tar with {MANIFEST} as a module"),
+    let coherence = Coherence::new(Provider::Native, Box::new(cpus));
+    let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
+    others.release(Box::leak(Box::new(|cpu| processor::run(cpu, board, None))));
+    let vmx = cpu.processor.capabilities();
+    let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx, controls };
+    let wanted = boot.option("when-done") == Some("power-off");
+    let when_done = WhenDone { wanted, power_off: platform.power_off };
+    let archive = bundle(boot, image, direct_map);
+    if archive.is_none() {
+        error!("no bundle: give the loader a tar with {MANIFEST} as a module");
     }
-    finish(boot, &platform)
+    match archive.and_then(|archive| Life::new(archive, offer, when_done)) {
+        Some(life) => {
+            cpus.notify(cpu.number, Attention::MANAGE);
+            processor::run(cpu, board, Some(life))
+        }
+        None => when_done.stop(),
+    }
 }
 
 /// This CPU, ready to run guests.
@@ -215,7 +232,7 @@ fn others(
     cpus: &'static Cpus,
     likeness: Likeness,
 ) -> Others {
-    stop::know(cpus);
+    cpus::know(cpus);
     let boot_cpu = cpus.iter().map(|(_, apic_id)| apic_id).next();
     let apic_ids: Vec<u32> =
         boot_cpu.map(|apic_id| platform.other_cpus(apic_id).collect()).unwrap_or_default();
@@ -320,16 +337,26 @@ fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
     platform
 }
 
-/// All virtual machines have ended.
-fn finish(boot: &BootInfo, platform: &Platform) -> ! {
-    if boot.option("when-done") == Some("power-off") {
-        info!("powering off");
-        console::flush();
-        crate::cpu::power::off(&PORTS, platform.power_off);
-        info!("this machine did not power off: its ACPI tables may not say how");
+/// What is to be done when all virtual machines have ended.
+#[derive(Clone, Copy, Debug)]
+pub struct WhenDone {
+    /// Whether the machine is to be powered off.
+    wanted: bool,
+    power_off: Option<PowerOff>,
+}
+
+impl WhenDone {
+    /// Does it. All CPUs stop.
+    pub fn stop(self) -> ! {
+        if self.wanted {
+            info!("powering off");
+            console::flush();
+            power::off(&PORTS, self.power_off);
+            info!("this machine did not power off: its ACPI tables may not say how");
+        }
+        info!("halted");
+        stop::all()
     }
-    info!("halted");
-    stop::all()
 }
 
 /// The value, or the end with one line that says why.

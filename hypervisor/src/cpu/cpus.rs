@@ -7,11 +7,14 @@ use crate::cpu::attention::Attention;
 use crate::cpu::attention::AttentionWord;
 use crate::cpu::number::Padded;
 use crate::cpu::number::current;
+use crate::mmu::coherence::Kick;
+use crate::vm::post::Neighbours;
 use core::fmt;
 use core::hint;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
+use spin::Once;
 
 /// Raises [`vector::KICK`](crate::cpu::vector::KICK) on the CPU with an APIC id.
 pub type SendKick = fn(apic_id: u32);
@@ -88,18 +91,54 @@ impl Cpus {
             (self.send_kick)(self.places[cpu].0.apic_id.load(Ordering::Relaxed));
         }
     }
-
-    /// What to do again and again while waiting for another CPU.
-    #[inline]
-    pub fn relax(&self) {
-        hint::spin_loop();
-    }
 }
 
 impl fmt::Debug for Cpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
+}
+
+impl Kick for &'static Cpus {
+    fn kick(&self, cpu: CpuNumber) {
+        Cpus::kick(self, cpu);
+    }
+
+    fn relax(&self) {
+        hint::spin_loop();
+    }
+
+    fn cpus(&self) -> usize {
+        self.count()
+    }
+}
+
+impl Neighbours for Cpus {
+    fn notify(&self, cpu: CpuNumber) {
+        Self::notify(self, cpu, Attention::MAIL);
+    }
+
+    fn ask_for_input(&self) {
+        Self::notify(self, CpuNumber::BOOT, Attention::INPUT);
+    }
+
+    fn count(&self) -> usize {
+        Self::count(self)
+    }
+}
+
+/// All CPUs, for handlers of interrupts, which get nothing handed.
+static KNOWN: Once<&'static Cpus> = Once::new();
+
+/// From here on [`known`] gives these.
+pub fn know(cpus: &'static Cpus) {
+    KNOWN.call_once(|| cpus);
+}
+
+/// All CPUs, once they are known; until then there is only the one that boots.
+#[must_use]
+pub fn known() -> Option<&'static Cpus> {
+    KNOWN.get().copied()
 }
 
 #[cfg(test)]

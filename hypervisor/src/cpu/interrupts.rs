@@ -6,10 +6,12 @@
 // UNSAFETY: entry points in assembly, and the table that leads to them.
 #![expect(unsafe_code)]
 
+use crate::cpu::cpus;
 use crate::cpu::descriptors::interrupt_stack;
 use crate::cpu::local_apic;
 use crate::cpu::stop;
 use crate::cpu::vector;
+use crate::vm::post::Neighbours;
 use core::fmt;
 use spin::Once;
 use x86_64::VirtAddr;
@@ -155,6 +157,12 @@ extern "sysv64" fn interrupt(frame: &Frame) {
         NMI => stop::obey(),
         0..32 => panic!("{frame}"),
         vector if vector == u64::from(vector::SPURIOUS) => {}
+        vector if vector == u64::from(vector::SERIAL) => {
+            local_apic::end_of_interrupt();
+            if let Some(cpus) = cpus::known() {
+                cpus.ask_for_input();
+            }
+        }
         _ => local_apic::end_of_interrupt(),
     }
 }

@@ -4,7 +4,7 @@
 //! Who halts keeps its locks. So the one that goes on must take none, nor allocate.
 
 use crate::cpu::CpuNumber;
-use crate::cpu::Cpus;
+use crate::cpu::cpus;
 use crate::cpu::hardware;
 use crate::cpu::local_apic;
 use crate::cpu::number::current;
@@ -12,7 +12,6 @@ use core::hint;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
-use spin::Once;
 
 /// How often the others are asked whether they have halted, before they are given up: a second or so.
 const PATIENCE: u32 = 10_000_000;
@@ -21,18 +20,10 @@ const PATIENCE: u32 = 10_000_000;
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 /// How many have halted because of it.
 static HALTED: AtomicUsize = AtomicUsize::new(0);
-/// The CPUs that there are, as soon as there is more than one.
-static CPUS: Once<&'static Cpus> = Once::new();
-
-/// From here on a stop is one of all of these.
-pub fn know(cpus: &'static Cpus) {
-    CPUS.call_once(|| cpus);
-}
-
 /// This CPU: the one that boots, for as long as there may be none other.
 #[must_use]
 pub fn this_cpu() -> CpuNumber {
-    if CPUS.is_completed() { current() } else { CpuNumber::BOOT }
+    if cpus::known().is_some() { current() } else { CpuNumber::BOOT }
 }
 
 /// Whether this CPU is the first to end it. A second one has only to halt: so there is one report.
@@ -43,7 +34,7 @@ pub fn begin() -> bool {
 
 /// Halts all other CPUs, and waits until they have, or for so long that one more second would not help.
 pub fn others() {
-    let Some(cpus) = CPUS.get() else { return };
+    let Some(cpus) = cpus::known() else { return };
     let others = cpus.iter().filter(|&(cpu, _)| cpu != current());
     let asked = others.inspect(|&(_, apic_id)| local_apic::send_nmi(apic_id)).count();
     let all_have = |_| {

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which vCPU runs on which physical CPU, and when.
 
+#[cfg(target_os = "none")]
+pub mod board;
+#[cfg(target_os = "none")]
+pub mod processor;
 pub mod queue;
+pub mod vpid;

@@ -21,3 +21,8 @@ mod processor_state;
 #[cfg(target_os = "none")]
 pub mod run;
 pub mod state;
+#[cfg(target_os = "none")]
+mod virtual_cpu;
+
+#[cfg(target_os = "none")]
+pub use virtual_cpu::Vcpu;

@@ -5,6 +5,7 @@ use crate::console;
 use crate::console::guest_output::GuestOutput;
 use crate::memory::frames;
 use crate::schedule::board::Board;
+use crate::start::WhenDone;
 use crate::vcpu::Vcpu;
 use crate::vm::Offer;
 use crate::vm::Vm;
@@ -38,13 +39,12 @@ pub struct Life {
     waiting: VecDeque<VmConfig>,
     /// What runs. The first gets what is typed.
     running: Vec<Arc<Vm>>,
-    /// What is to be done when all have ended.
-    when_done: fn() -> !,
+    when_done: WhenDone,
 }
 
 impl Life {
     /// The virtual machines of a bundle; `None` if there is nothing that could be started.
-    pub fn new(archive: &'static [u8], offer: Offer<'static>, when_done: fn() -> !) -> Option<Self> {
+    pub fn new(archive: &'static [u8], offer: Offer<'static>, when_done: WhenDone) -> Option<Self> {
         let bundle = Bundle::parse(archive).inspect_err(|reason| error!("bundle: {reason}")).ok()?;
         let text = bundle.file(MANIFEST).inspect_err(|reason| error!("bundle: {reason}")).ok()?;
         let manifest = Manifest::parse(text);
@@ -70,7 +70,7 @@ impl Life {
             }
         }
         if self.running.is_empty() {
-            (self.when_done)();
+            self.when_done.stop();
         }
     }
 
