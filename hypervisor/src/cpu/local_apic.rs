@@ -180,9 +180,19 @@ impl LocalApic {
         }
     }
 
-    /// Forgets what was set, because it may have fired.
-    pub fn forget_timer(&mut self) {
-        self.armed = None;
+    /// After interrupts have been taken: whether the timer may have fired, so that it has to be set again.
+    #[must_use]
+    pub fn may_have_fired(&mut self) -> bool {
+        let fired = match (self.timer, self.armed) {
+            (_, None) => false,
+            (Timer::Deadline, Some(deadline)) => deadline <= tsc(),
+            // It can be early: its ticks are coarser.
+            (Timer::OneShot { .. }, Some(_)) => true,
+        };
+        if fired {
+            self.armed = None;
+        }
+        fired
     }
 
     fn arm(&self, deadline: Option<u64>) {

@@ -110,7 +110,7 @@ impl Processor {
     /// Its virtual machine has ended, and with it the vCPU. The last one of a machine tells who manages it.
     fn end(&mut self, vcpu: Box<Vcpu>) {
         self.board.left(self.cpu.number);
-        if vcpu.retire(&mut self.cpu, self.board) {
+        if vcpu.retire(&mut self.cpu) {
             self.board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
         }
     }
@@ -126,6 +126,7 @@ impl Processor {
         }
         attention.come_back();
         self.board.show_idle(me, false);
-        self.cpu.apic.forget_timer();
+        // Whoever runs next sets it.
+        let _ = self.cpu.apic.may_have_fired();
     }
 }

@@ -11,6 +11,7 @@ use crate::irqchip::local_apic::Effect;
 use crate::vcpu::emulate::RegisterFile;
 use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
+use crate::vcpu::state::Activity;
 use crate::vcpu::state::State;
 use crate::vm::machine::Machine;
 use crate::vmx::entry::EntryFrame;
@@ -144,6 +145,27 @@ impl Guest<'_> {
     #[must_use]
     pub fn index(&self) -> usize {
         self.state.apic.id() as usize
+    }
+
+    /// Takes what others have left for it.
+    pub fn take_mail(&mut self) -> Result<(), End> {
+        let mailbox = &self.machine.posts.of(self.index()).mailbox;
+        if !mailbox.is_empty() {
+            mailbox.drain(self)?;
+            // INIT may have been there.
+            self.publish_address();
+        }
+        Ok(())
+    }
+
+    /// Whether nothing but another vCPU can set it going again.
+    #[must_use]
+    pub fn waits_for_others(&self) -> bool {
+        match self.state.activity {
+            Activity::Running => false,
+            Activity::Halted => !self.interrupts_enabled(),
+            Activity::WaitForSipi => true,
+        }
     }
 
     /// Shows the other vCPUs what its local APIC listens to.

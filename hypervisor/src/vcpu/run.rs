@@ -246,8 +246,9 @@ impl Carrier<'_> {
 
     /// An interrupt of this CPU has come: a timer, or somebody who asks for attention.
     fn after_interrupt(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
-        self.apic.forget_timer();
-        guest.state.change_timer();
+        if self.apic.may_have_fired() {
+            guest.state.change_timer();
+        }
         if self.turn.until.is_some_and(|until| until <= tsc()) {
             return Err(Left::Turn.into());
         }

@@ -6,17 +6,17 @@
 
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
-use crate::cpu::hardware::tsc;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
 use crate::memory::physical;
-use crate::mmu::root::Root;
-use crate::schedule::board::Board;
+use crate::mmu::coherence::Coherence;
+use crate::mmu::counters::Counter;
+use crate::mmu::residence::Residence;
 use crate::schedule::queue::Sleeper;
 use crate::schedule::vpid::Vpid;
 use crate::vcpu::exits::exception;
+use crate::vcpu::guest::Guest;
 use crate::vcpu::host_state;
-use crate::vcpu::initial_state;
 use crate::vcpu::processor_state::ProcessorState;
 use crate::vcpu::state::State;
 use crate::vm::Vm;
@@ -48,15 +48,13 @@ pub struct Vcpu {
     /// All the rest.
     pub(super) state: State,
     pub(super) vpid: Vpid,
-    /// What VMX does not switch, while it is not loaded.
-    processor_state: ProcessorState,
-    /// This CPU's registers hold what VMX does not switch.
-    loaded: bool,
+    /// Where its own translations are.
+    residence: Residence,
     /// It stays on its CPU, unless its guest sends it elsewhere.
     pinned: bool,
-    /// How it starts, until it has been on a CPU.
+    /// How it starts, until it has.
     start: Option<Start>,
-    /// When a timer of the guest, or the VM's time limit, next needs it to run.
+    /// When it is to run even if nobody else sets it going: a timer of the guest, or the end of its machine's time.
     pub(super) deadline: Option<u64>,
 }
 
@@ -65,37 +63,43 @@ pub struct Vcpu {
 enum Start {
     /// In the kernel, as its loader says.
     Kernel(EntryState),
-    /// Waiting for a start-up IPI.
-    WaitForSipi,
+    /// As RESET leaves it.
+    Reset,
 }
 
 impl Vcpu {
-    /// The vCPU of number `index` of `vm`, as after RESET. The first enters its kernel as `entry` says, the others wait to be
-    /// started.
-    pub fn new(vm: &Arc<Vm>, index: usize, entry: EntryState, vpid: Vpid, pinned: bool) -> Result<Self, OutOfFrames> {
+    /// The vCPU of number `index` of `vm`. The first enters its kernel as `entry` says, the others wait to be started.
+    pub fn new(
+        vm: &Arc<Vm>,
+        index: usize,
+        entry: EntryState,
+        vpid: Vpid,
+        pinned: bool,
+    ) -> Result<Self, OutOfFrames> {
         let region = Frames::one()?;
         let page = NonNull::new(physical::pointer(region.address())).expect("no frame is at address zero");
         // SAFETY: one and the same frame, which this vCPU keeps until the VMCS is released.
         let vmcs_region = unsafe { VmcsRegion::new(page, region.address()) };
+        let has_tsc_aux = vm.controls.secondary.enable_rdtscp();
+        let processor = ProcessorState::at_reset(&vm.machine.cpuid, has_tsc_aux);
         Ok(Self {
             vmcs: Vmcs::native(vmcs_region, vm.revision),
             region: Some(region),
             frame: Box::default(),
-            state: State::new(index as u32, vm.timer_input_tick, vm.started_at),
+            state: State::new(index as u32, vm.timer_input_tick, processor),
             vpid,
-            processor_state: ProcessorState::at_reset(vm.machine.cpuid.supported_xcr0())?,
-            loaded: false,
+            residence: Residence::new(),
             pinned,
-            start: Some(if index == 0 { Start::Kernel(entry) } else { Start::WaitForSipi }),
+            start: Some(if index == 0 { Start::Kernel(entry) } else { Start::Reset }),
             deadline: None,
             vm: Arc::clone(vm),
             index,
         })
     }
 
-    /// Where others find it.
-    pub fn set_home(&mut self, cpu: CpuNumber) {
-        self.vm.machine.posts[self.index].set_home(cpu);
+    /// Where others find it from here on.
+    pub fn set_home(&self, cpu: CpuNumber) {
+        self.vm.machine.posts.of(self.index).set_home(cpu);
     }
 
     /// Whether it may be given to another CPU.
@@ -104,50 +108,89 @@ impl Vcpu {
         !self.pinned
     }
 
-    /// Whether the registers of its CPU hold its state that VMX does not switch.
+    /// Whether the registers of its CPU hold what VMX does not switch.
     #[must_use]
     pub fn is_loaded(&self) -> bool {
-        self.loaded
+        self.state.processor.is_loaded()
     }
 
-    /// Takes that state out of the registers, for another vCPU.
+    /// Takes that out of the registers, for another vCPU.
     pub fn unload(&mut self) {
-        self.processor_state.save();
-        self.loaded = false;
+        self.state.processor.save();
     }
 
     /// Lets go of the CPU, as before it goes to another one.
     pub fn leave(&mut self, cpu: &mut Cpu) {
-        if self.loaded {
-            self.unload();
-        }
+        self.unload();
         self.vmcs.release(&mut cpu.slot).unwrap_or_else(not_ours);
+        self.residence.release();
     }
 
     /// Ends it: the processor lets go of the VMCS, and its memory is given back. Tells whether it was the machine's last.
-    pub fn retire(mut self, cpu: &mut Cpu, board: &Board) -> bool {
-        self.vmcs.release(&mut cpu.slot).unwrap_or_else(not_ours);
+    pub fn retire(mut self, cpu: &mut Cpu) -> bool {
+        self.leave(cpu);
         self.vm.machine.memory.roots().unload(self.index);
         self.vm.retire_one(&self.state)
     }
 
-    /// Makes it the one that this CPU works for. What has to be dropped when it comes from elsewhere is dropped.
-    pub(super) fn arrive(&mut self, cpu: &mut Cpu, board: &Board) {
-        let Cpu { number, slot, processor, descriptors, .. } = cpu;
-        let resident = self.vmcs.resident_on() == Some(number.index() as u32);
-        let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
-        if !resident {
-            host_state::write(&mut vmcs, descriptors, &self.frame);
-            processor.invvpid_single(self.vpid);
-            self.state.arrived();
+    /// Makes it the one that this CPU works for; what has to be dropped when it comes from elsewhere is dropped.
+    pub(super) fn arrive(&mut self, cpu: &mut Cpu, coherence: &Coherence) {
+        let owes = self.residence.arrive(cpu.number);
+        if owes {
+            self.arrive_anew(cpu, coherence);
         }
         if let Some(start) = self.start.take() {
-            initialise();
+            self.start(start, cpu);
         }
-        if !self.loaded {
-            self.processor_state.load();
-            self.loaded = true;
+        self.state.processor.load();
+        // Whoever ran here has set the timer for itself.
+        self.state.change_timer();
+    }
+
+    fn arrive_anew(&mut self, cpu: &mut Cpu, coherence: &Coherence) {
+        let Cpu { number, slot, processor, descriptors, .. } = cpu;
+        let count = |counter| coherence.counters.count(*number, counter);
+        let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
+        host_state::write(&mut vmcs, descriptors, &self.frame);
+        processor.invvpid_single(self.vpid.number());
+        count(Counter::InvvpidSingle);
+        if self.start.is_none() {
+            count(Counter::Migrations);
+            if self.vm.machine.memory.root().stale(*number).is_none() {
+                count(Counter::InveptElided);
+            }
         }
+    }
+
+    /// RESET, and for the first vCPU the state in which its kernel is entered.
+    fn start(&mut self, start: Start, cpu: &mut Cpu) {
+        let vm = &*self.vm;
+        let root = vm.machine.memory.root();
+        vm.machine.memory.roots().load(self.index, root);
+        let mut vmcs = self.vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours);
+        write_controls(&mut vmcs, &vm.controls);
+        vmcs.write(field::EPT_POINTER, root.pointer());
+        vmcs.write(field::MSR_BITMAP_ADDRESS, vm.msr_bitmap.address());
+        if vm.controls.secondary.enable_vpid() {
+            vmcs.write(field::VIRTUAL_PROCESSOR_IDENTIFIER, self.vpid.number());
+        }
+        let mut guest =
+            Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
+        guest.reset(vm.started_at);
+        if let Start::Kernel(entry) = start {
+            guest.enter_kernel(entry);
+        }
+    }
+}
+
+impl Sleeper for Box<Vcpu> {
+    fn wakes(&self, now: u64) -> bool {
+        let mailbox = &self.vm.machine.posts.of(self.index).mailbox;
+        !mailbox.is_empty() || self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        self.deadline
     }
 }
 
@@ -157,6 +200,25 @@ impl Drop for Vcpu {
         if self.vmcs.resident_on().is_some() {
             mem::forget(self.region.take());
         }
+    }
+}
+
+fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
+    vmcs.write(field::PIN_BASED_CONTROLS, controls.pin_based.into_bits());
+    vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, controls.primary.into_bits());
+    vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, controls.secondary.into_bits());
+    vmcs.write(field::VM_EXIT_CONTROLS, controls.exit.into_bits());
+    vmcs.write(field::VM_ENTRY_CONTROLS, controls.entry.into_bits());
+    vmcs.write(field::EXCEPTION_BITMAP, exception::INTERCEPTED);
+    for field in [
+        field::PAGE_FAULT_ERROR_CODE_MASK,
+        field::PAGE_FAULT_ERROR_CODE_MATCH,
+        field::CR3_TARGET_COUNT,
+        field::VM_EXIT_MSR_STORE_COUNT,
+        field::VM_EXIT_MSR_LOAD_COUNT,
+        field::VM_ENTRY_MSR_LOAD_COUNT,
+    ] {
+        vmcs.write(field, 0);
     }
 }
 
