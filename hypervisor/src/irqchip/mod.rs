@@ -4,6 +4,7 @@
 //! Both are pure state machines. They own no lock, read no clock and touch no other vCPU: time comes in as an
 //! argument, and what has to happen elsewhere goes out as a value ([`Message`], [`local_apic::Effect`]).
 
+pub mod delivery;
 pub mod io_apic;
 pub mod local_apic;
 mod message;

@@ -11,29 +11,11 @@ use super::Mode;
 use super::error_status::ApicError;
 use super::interrupt_command::Ipi;
 use crate::irqchip::DeliveryMode;
-use crate::irqchip::Destination;
 use crate::irqchip::Message;
 use crate::irqchip::Trigger;
 use crate::irqchip::message::FIRST_LEGAL_VECTOR;
 
 impl LocalApic {
-    /// Whether a message for `destination` is for this APIC ("Determining IPI Destination"). That a message
-    /// for [`Destination::EveryoneElse`] does not come back is the sender's care.
-    #[must_use]
-    pub fn is_addressed_by(&self, destination: Destination) -> bool {
-        match (self.mode(), destination) {
-            (Mode::Disabled, _) => false,
-            (_, Destination::Everyone | Destination::EveryoneElse) => true,
-            (Mode::X2apic, Destination::Physical(id)) => id == self.id,
-            (Mode::Xapic, Destination::Physical(id)) => id == self.id & 0xFF,
-            (Mode::X2apic, Destination::Logical(address)) => {
-                let own = self.x2apic_logical_id();
-                address >> 16 == own >> 16 && address & own & 0xFFFF != 0
-            }
-            (Mode::Xapic, Destination::Logical(address)) => self.matches_xapic_logical(address),
-        }
-    }
-
     /// Takes a message that addresses this APIC ("Interrupt Acceptance for Fixed Interrupts"). Tells what the
     /// vCPU has to do about it.
     #[must_use]
@@ -174,11 +156,6 @@ impl LocalApic {
         }
     }
 
-    /// The logical x2APIC ID ("Deriving Logical x2APIC ID from the Local x2APIC ID").
-    pub(super) fn x2apic_logical_id(&self) -> u32 {
-        self.id >> 4 << 16 | 1 << (self.id & 0xF)
-    }
-
     /// Puts a vector into the IRR, unless the APIC is disabled by software or the vector is illegal.
     fn request(&mut self, vector: u8, trigger: Trigger) -> Delivery {
         if !self.software_enabled() {
@@ -196,18 +173,5 @@ impl LocalApic {
             Trigger::Level => self.tmr.insert(vector),
         }
         Delivery::Interrupt
-    }
-
-    /// "Logical Destination Mode": the flat or the cluster model, as the destination format register says.
-    fn matches_xapic_logical(&self, address: u32) -> bool {
-        let own = self.logical_destination >> 24;
-        match self.destination_format >> 28 {
-            0b1111 => address & own & 0xFF != 0,
-            0b0000 => {
-                let same_cluster = address >> 4 == own >> 4;
-                address == 0xFF || same_cluster && address & own & 0xF != 0
-            }
-            _ => false,
-        }
     }
 }

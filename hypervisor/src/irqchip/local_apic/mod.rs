@@ -7,6 +7,7 @@
 //! [`Effect`] or a [`Delivery`] says. Sections of the SDM are cited by their titles, since their numbers
 //! move.
 
+mod address;
 mod base;
 mod error_status;
 mod general_protection;
@@ -21,6 +22,7 @@ mod registers;
 mod tests;
 mod timer;
 
+pub use address::Address;
 pub use base::LOCAL_APIC_BASE;
 pub use base::Mode;
 pub use general_protection::GeneralProtection;
@@ -134,6 +136,12 @@ impl LocalApic {
         let base = self.base;
         self.reset();
         self.base = base;
+    }
+
+    /// Whether it is the bootstrap processor's, whatever the guest has written to IA32_APIC_BASE.
+    #[must_use]
+    pub fn is_bootstrap(&self) -> bool {
+        self.bootstrap
     }
 
     /// The x2APIC ID.

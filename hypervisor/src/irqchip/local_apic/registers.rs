@@ -5,6 +5,7 @@ use super::Effect;
 use super::LocalApic;
 use super::LocalSource;
 use super::Mode;
+use super::address::x2apic_logical_id;
 use super::error_status::ApicError;
 use super::local_vector::LocalVector;
 use super::register::Register;
@@ -104,7 +105,7 @@ impl LocalApic {
     }
 
     fn visible_logical_destination(&self) -> u32 {
-        if self.mode() == Mode::X2apic { self.x2apic_logical_id() } else { self.logical_destination }
+        if self.mode() == Mode::X2apic { x2apic_logical_id(self.id) } else { self.logical_destination }
     }
 
     /// The registers that come in groups.
