@@ -46,7 +46,7 @@ pub enum End {
         /// Where the guest was.
         rip: u64,
     },
-    /// The guest sent itself INIT.
+    /// INIT came to the bootstrap processor. That starts it at the reset vector, where this machine has no firmware.
     Init,
     /// VM entry found guest state that cannot be (SDM vol. 3, "VM-Entry Failures During or After Loading Guest State").
     InvalidGuestState {
@@ -88,7 +88,9 @@ impl fmt::Display for End {
             }
             Self::HaltedForEver { rip } => write!(f, "halted with interrupts off at {rip:#x}"),
             Self::TimeLimit { seconds, rip } => write!(f, "time limit of {seconds} s reached at {rip:#x}"),
-            Self::Init => write!(f, "sent INIT to itself"),
+            Self::Init => {
+                write!(f, "INIT was sent to the bootstrap processor, and no firmware is there to take it")
+            }
             Self::InvalidGuestState { qualification, rip } => {
                 write!(f, "VM entry refused the guest's state at {rip:#x} (qualification {qualification})")
             }

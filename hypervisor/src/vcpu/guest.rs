@@ -11,6 +11,7 @@ use crate::irqchip::local_apic::Effect;
 use crate::vcpu::emulate::RegisterFile;
 use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
+use crate::vcpu::state::Activity;
 use crate::vcpu::state::State;
 use crate::vm::machine::Machine;
 use crate::vmx::entry::EntryFrame;
@@ -101,7 +102,7 @@ impl Guest<'_> {
     /// HLT: waits for what ends it.
     pub fn halt(&mut self) {
         self.advance();
-        self.state.halted = true;
+        self.state.activity = Activity::Halted;
         self.state.attention = true;
     }
 
@@ -132,14 +133,19 @@ impl Guest<'_> {
             }
             // The one vCPU is the sender of what is for everyone else.
             Effect::None | Effect::Send(Message { destination: Destination::EveryoneElse, .. }) => Ok(()),
-            Effect::Send(message) => self.state.deliver(message),
+            Effect::Send(message) => self.deliver(message),
             Effect::EndOfInterrupt { vector } => {
                 for message in self.machine.end_of_interrupt(vector) {
-                    self.state.deliver(message)?;
+                    self.deliver(message)?;
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Hands a message to those that it addresses, as far as that is this vCPU.
+    pub fn deliver(&mut self, message: Message) -> Result<(), End> {
+        if self.state.apic.is_addressed_by(message.destination) { self.accept(message) } else { Ok(()) }
     }
 
     /// Hands a byte that the guest has sent to the console.
@@ -151,7 +157,7 @@ impl Guest<'_> {
     pub fn receive(&mut self) -> Result<(), End> {
         let (message, drained) = self.machine.receive(console::read_byte);
         self.state.input_waits = !drained;
-        message.map_or(Ok(()), |message| self.state.deliver(message))
+        message.map_or(Ok(()), |message| self.deliver(message))
     }
 
     /// A general register by its number in instructions (SDM vol. 2A, "Register Codes").

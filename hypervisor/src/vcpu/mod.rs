@@ -16,8 +16,9 @@ mod linear;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod msr_policy;
-#[cfg(target_os = "none")]
-mod processor_state;
+pub mod processor_state;
+pub mod reset;
 #[cfg(target_os = "none")]
 pub mod run;
+pub mod segment;
 pub mod state;

@@ -19,7 +19,7 @@ use crate::vcpu::exits::exception::Whose;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::host_state;
 use crate::vcpu::initial_state;
-use crate::vcpu::processor_state;
+use crate::vcpu::processor_state::ProcessorState;
 use crate::vcpu::state::State;
 use crate::vm::Vm;
 use crate::vm::loader::EntryState;
@@ -74,25 +74,30 @@ impl<'a> Vcpu<'a> {
         // SAFETY: one and the same frame, which this vCPU keeps until the VMCS is released.
         let vmcs_region = unsafe { VmcsRegion::new(page, region.address()) };
         let vmcs = Vmcs::native(vmcs_region, cpu.processor.capabilities().revision);
-        let state = State::new(0, vm.timer_input_tick, tsc());
+        let has_tsc_aux = vm.controls.secondary.enable_rdtscp();
+        let processor = ProcessorState::at_reset(&vm.machine.cpuid, has_tsc_aux);
+        let now = tsc();
+        let state = State::new(0, vm.timer_input_tick, now, processor);
         let mut vcpu =
             Self { vm, vmcs, region: ManuallyDrop::new(region), frame: Box::default(), state, vpid };
-        let mut active = activate(&mut vcpu.vmcs, cpu);
+        let mut active = vcpu.vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours);
         write_controls(&mut active, &vm.controls);
         active.write(field::EPT_POINTER, vm.ept_pointer());
         active.write(field::MSR_BITMAP_ADDRESS, vm.msr_bitmap.address());
-        active.write(field::TSC_OFFSET, vcpu.state.tsc_offset);
         if vm.controls.secondary.enable_vpid() {
             active.write(field::VIRTUAL_PROCESSOR_IDENTIFIER, vpid);
         }
-        vcpu.frame.registers = initial_state::write(&mut active, entry);
+        let (frame, state) = (&mut *vcpu.frame, &mut vcpu.state);
+        let mut guest = Guest { vmcs: active, frame, state, machine: &vm.machine };
+        guest.reset(now);
+        initial_state::write(&mut guest, entry);
         Ok(vcpu)
     }
 
     /// Runs the guest until it ends.
     pub fn run(&mut self, cpu: &mut Cpu, limit: Option<TimeLimit>) -> End {
         let vm = self.vm;
-        processor_state::reset(vm.machine.cpuid.supported_xcr0(), vm.controls.secondary.enable_rdtscp());
+        self.state.processor.load();
         // Whatever this CPU has cached under these tags is of others.
         cpu.processor.invept(Invept::SingleContext { pointer: vm.ept_pointer() });
         cpu.processor.invvpid_single(self.vpid);
@@ -113,10 +118,6 @@ impl<'a> Vcpu<'a> {
         self.vmcs.release(&mut cpu.slot).unwrap_or_else(not_ours);
         drop(ManuallyDrop::into_inner(self.region));
     }
-}
-
-fn activate<'a>(vmcs: &'a mut Vmcs, cpu: &'a mut Cpu) -> Active<'a> {
-    vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours)
 }
 
 /// A VMCS of this CPU could not be made current or released: a fault of our own.
@@ -192,8 +193,7 @@ impl Carrier<'_> {
             if mem::take(&mut guest.state.timer_changed) {
                 self.arm(guest);
             }
-            if !guest.state.halted || guest.has_wake_up() {
-                guest.state.halted = false;
+            if guest.is_awake() {
                 guest.deliver_events();
                 return Ok(());
             }
@@ -222,8 +222,8 @@ impl Carrier<'_> {
     fn arm(&mut self, guest: &mut Guest<'_>) {
         let now = tsc();
         let state = &mut *guest.state;
-        state.apic.expire(state.guest_tsc(now));
-        let due = state.apic.next_deadline().map(|deadline| state.processor_deadline(deadline, now));
+        state.expire_timer(now);
+        let due = state.timer_deadline(now);
         let limit = self.limit.map(|limit| limit.deadline);
         self.apic.set_timer(due.into_iter().chain(limit).min());
     }

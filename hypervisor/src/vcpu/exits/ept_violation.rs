@@ -159,7 +159,7 @@ fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) -
         }
         DevicePage::IoApic => {
             for message in guest.machine.write_io_apic(device.offset, value as u32) {
-                guest.state.deliver(message)?;
+                guest.deliver(message)?;
             }
             Ok(())
         }

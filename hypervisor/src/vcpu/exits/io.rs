@@ -68,7 +68,7 @@ fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End
         guest.transmit(byte);
     }
     if let Some(message) = effect.message {
-        guest.state.deliver(message)?;
+        guest.deliver(message)?;
     }
     match effect.power {
         Some(PowerEvent::PowerOff) => Err(End::PoweredOff),

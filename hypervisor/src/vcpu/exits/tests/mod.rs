@@ -6,13 +6,14 @@ mod never_panics;
 use super::*;
 use crate::vcpu::model::CODE;
 use crate::vcpu::model::Model;
+use crate::vcpu::state::Activity;
 
 #[test]
 fn halt_goes_on_behind_the_instruction_and_waits() {
     let mut model = Model::long_64();
     model.write(field::GUEST_INTERRUPTIBILITY_STATE, 1);
     model.executes(ExitReason::HLT);
-    assert!(model.state.halted && model.state.attention);
+    assert!(model.state.activity == Activity::Halted && model.state.attention);
     // STI; HLT is how a kernel waits without losing a wake-up.
     assert_eq!(model.read(field::GUEST_INTERRUPTIBILITY_STATE), 0);
 }
