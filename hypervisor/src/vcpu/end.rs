@@ -48,6 +48,8 @@ pub enum End {
     },
     /// INIT came to the bootstrap processor. That starts it at the reset vector, where this machine has no firmware.
     Init,
+    /// Another vCPU has brought the machine to its end.
+    Stopped,
     /// VM entry found guest state that cannot be (SDM vol. 3, "VM-Entry Failures During or After Loading Guest State").
     InvalidGuestState {
         /// The exit qualification.
@@ -91,6 +93,7 @@ impl fmt::Display for End {
             Self::Init => {
                 write!(f, "INIT was sent to the bootstrap processor, and no firmware is there to take it")
             }
+            Self::Stopped => write!(f, "stopped"),
             Self::InvalidGuestState { qualification, rip } => {
                 write!(f, "VM entry refused the guest's state at {rip:#x} (qualification {qualification})")
             }
