@@ -12,6 +12,8 @@ use crate::memory::Frames;
 use crate::memory::OutOfFrames;
 use crate::memory::heap;
 use crate::memory::physical;
+use crate::vcpu::controls::PAUSE_LOOP_GAP;
+use crate::vcpu::controls::PAUSE_LOOP_WINDOW;
 use crate::vcpu::end::End;
 use crate::vcpu::exits;
 use crate::vcpu::exits::exception;
@@ -133,6 +135,10 @@ fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
     vmcs.write(field::VM_EXIT_CONTROLS, controls.exit.into_bits());
     vmcs.write(field::VM_ENTRY_CONTROLS, controls.entry.into_bits());
     vmcs.write(field::EXCEPTION_BITMAP, exception::INTERCEPTED);
+    if controls.secondary.pause_loop_exiting() {
+        vmcs.write(field::PLE_GAP, PAUSE_LOOP_GAP);
+        vmcs.write(field::PLE_WINDOW, PAUSE_LOOP_WINDOW);
+    }
     for field in [
         field::PAGE_FAULT_ERROR_CODE_MASK,
         field::PAGE_FAULT_ERROR_CODE_MATCH,

@@ -18,6 +18,16 @@ fn halt_goes_on_behind_the_instruction_and_waits() {
     assert_eq!(model.read(field::GUEST_INTERRUPTIBILITY_STATE), 0);
 }
 
+/// SDM vol. 3, "PAUSE-loop exiting": the exit comes before the instruction.
+#[test]
+fn pause_goes_on_behind_the_instruction_and_offers_the_cpu_to_others() {
+    let mut model = Model::long_64();
+    assert!(!model.state.yields);
+    model.executes(ExitReason::PAUSE);
+    assert!(model.state.yields && model.state.attention);
+    assert_eq!(model.state.activity, Activity::Running);
+}
+
 #[test]
 fn an_open_window_has_events_looked_at_and_moves_nothing() {
     for window in [ExitReason::INTERRUPT_WINDOW, ExitReason::NMI_WINDOW] {
