@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which VMX controls a vCPU runs with.
 
+use evmcs::controls::Capabilities;
 use evmcs::controls::Controls;
 use evmcs::controls::EntryControls;
 use evmcs::controls::ExitControls;
@@ -41,6 +42,13 @@ pub fn required() -> Controls {
     }
 }
 
+/// PAUSEs that are at most this many ticks of the TSC apart are of one loop: PLE_GAP (SDM vol. 3, "Controls for PAUSE-Loop
+/// Exiting").
+pub const PAUSE_LOOP_GAP: u32 = 128;
+/// A loop of PAUSEs that lasts longer than this many ticks exits: PLE_WINDOW. A spin lock that is held for longer is one whose
+/// owner does not run.
+pub const PAUSE_LOOP_WINDOW: u32 = 4096;
+
 /// What is used where there is such a thing.
 #[must_use]
 pub fn wanted() -> Controls {
@@ -49,7 +57,62 @@ pub fn wanted() -> Controls {
             .with_wbinvd_exiting(true)
             .with_enable_vpid(true)
             .with_enable_rdtscp(true)
-            .with_enable_invpcid(true),
+            .with_enable_invpcid(true)
+            .with_pause_loop_exiting(true),
         ..Controls::default()
+    }
+}
+
+/// What vCPUs run with that share CPUs with others, where `controls` are those of vCPUs that have one each.
+///
+/// Somebody who spins must give the CPU away, or the owner of the lock waits for the end of a time slice. Where loops of
+/// PAUSE do not exit, each PAUSE has to: that costs much more, and so it is left to those who need it.
+#[must_use]
+pub fn overcommitted(controls: Controls, capabilities: &Capabilities) -> Controls {
+    let settable = capabilities.settable.primary.pause_exiting();
+    let each = settable && !controls.secondary.pause_loop_exiting();
+    Controls { primary: controls.primary.with_pause_exiting(each), ..controls }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evmcs::controls::Allowance;
+    use evmcs::controls::negotiate;
+
+    /// A processor that has all that is required and wanted, and of PAUSE's what is told.
+    fn capabilities(loops: bool, each: bool) -> Capabilities {
+        let (required, mut settable) = (required(), wanted());
+        settable.pin_based = required.pin_based;
+        settable.primary = required.primary.with_pause_exiting(each).with_activate_secondary_controls(true);
+        settable.secondary =
+            SecondaryControls::from_bits(settable.secondary.into_bits() | required.secondary.into_bits())
+                .with_pause_loop_exiting(loops);
+        settable.exit = required.exit;
+        settable.entry = required.entry;
+        Capabilities { mandatory: Controls::default(), settable }
+    }
+
+    /// What exits: loops of PAUSE, and each.
+    fn exits(loops: bool, each: bool, shares: bool) -> (bool, bool) {
+        let capabilities = capabilities(loops, each);
+        let negotiated = negotiate(required(), wanted(), &capabilities, Allowance::Native)
+            .expect("all is there that is required");
+        let controls =
+            if shares { overcommitted(negotiated.controls, &capabilities) } else { negotiated.controls };
+        (controls.secondary.pause_loop_exiting(), controls.primary.pause_exiting())
+    }
+
+    #[test]
+    fn loops_of_pause_exit_where_the_processor_tells_them() {
+        assert_eq!(exits(true, true, false), (true, false));
+        assert_eq!(exits(true, true, true), (true, false));
+    }
+
+    #[test]
+    fn each_pause_exits_only_where_cpus_are_shared_and_loops_are_not_told() {
+        assert_eq!(exits(false, true, false), (false, false));
+        assert_eq!(exits(false, true, true), (false, true));
+        assert_eq!(exits(false, false, true), (false, false));
     }
 }

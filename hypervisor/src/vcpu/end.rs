@@ -60,8 +60,10 @@ pub enum End {
         /// Where the guest was.
         rip: u64,
     },
-    /// The guest sent itself INIT.
+    /// INIT came to the bootstrap processor. That starts it at the reset vector, where this machine has no firmware.
     Init,
+    /// Another vCPU has brought the machine to its end.
+    Stopped,
     /// VM entry found guest state that cannot be (SDM vol. 3, "VM-Entry Failures During or After Loading Guest State").
     InvalidGuestState {
         /// The exit qualification.
@@ -108,7 +110,10 @@ impl fmt::Display for End {
             }
             Self::HaltedForEver { rip } => write!(f, "halted with interrupts off at {rip:#x}"),
             Self::TimeLimit { seconds, rip } => write!(f, "time limit of {seconds} s reached at {rip:#x}"),
-            Self::Init => write!(f, "sent INIT to itself"),
+            Self::Init => {
+                write!(f, "INIT was sent to the bootstrap processor, and no firmware is there to take it")
+            }
+            Self::Stopped => write!(f, "stopped"),
             Self::InvalidGuestState { qualification, rip } => {
                 write!(f, "VM entry refused the guest's state at {rip:#x} (qualification {qualification})")
             }

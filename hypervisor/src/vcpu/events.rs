@@ -3,13 +3,16 @@
 
 use crate::architecture::cr0;
 use crate::architecture::rflags;
-use crate::cpu::hardware;
+use crate::irqchip::Message;
+use crate::irqchip::local_apic::Delivery;
+use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::exits::exception::DEBUG;
 use crate::vcpu::guest::BLOCKED_BY_NMI;
 use crate::vcpu::guest::BLOCKED_FOR_ONE_INSTRUCTION;
 use crate::vcpu::guest::DEBUG_TRAP;
 use crate::vcpu::guest::Guest;
+use crate::vcpu::state::Activity;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
 use evmcs::controls::PrimaryControls;
@@ -33,6 +36,33 @@ impl Guest<'_> {
         self.set_windows(interrupt, nmi);
     }
 
+    /// Takes a message from an I/O APIC or a local APIC that is for this vCPU.
+    pub fn accept(&mut self, message: Message) -> Result<(), End> {
+        match self.state.apic.accept(message) {
+            Delivery::Interrupt => self.state.attention = true,
+            Delivery::Nmi => self.take_nmi(),
+            Delivery::Init => return self.take_init(),
+            Delivery::StartUp { page } => self.start_up(page),
+            // This machine has no system-management mode and no 8259A.
+            Delivery::Smi | Delivery::ExtInt | Delivery::Ignored => {}
+        }
+        Ok(())
+    }
+
+    /// An NMI has come. One more that comes before it is delivered is one with it.
+    pub(super) fn take_nmi(&mut self) {
+        self.state.nmi = true;
+        self.state.attention = true;
+    }
+
+    /// Whether the guest executes instructions from now on: one that has halted does if something has come that ends HLT.
+    pub fn is_awake(&mut self) -> bool {
+        if self.state.activity == Activity::Halted && self.has_wake_up() {
+            self.state.activity = Activity::Running;
+        }
+        self.state.activity == Activity::Running
+    }
+
     /// Whether something waits that ends HLT.
     #[must_use]
     pub fn has_wake_up(&self) -> bool {
@@ -52,7 +82,7 @@ impl Guest<'_> {
 
     fn inject_exception(&mut self, exception: Exception) {
         if let Exception::PageFault { address, .. } = exception {
-            hardware::set_cr2(address);
+            self.state.processor.set_cr2(address);
         }
         if let Exception::Intercepted { instruction_length, .. } = exception {
             self.vmcs.write(field::VM_ENTRY_INSTRUCTION_LENGTH, instruction_length);

@@ -102,7 +102,7 @@ impl Guest<'_> {
     /// HLT: waits for what ends it.
     pub fn halt(&mut self) {
         self.advance();
-        self.state.halted = true;
+        self.state.activity = Activity::Halted;
         self.state.attention = true;
     }
 

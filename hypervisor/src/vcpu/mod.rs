@@ -13,13 +13,15 @@ pub mod guest;
 mod host_state;
 pub mod initial_state;
 mod linear;
+pub mod mailbox;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod msr_policy;
-#[cfg(target_os = "none")]
-mod processor_state;
+pub mod processor_state;
+pub mod reset;
 #[cfg(target_os = "none")]
 pub mod run;
+pub mod segment;
 pub mod state;
 #[cfg(target_os = "none")]
 mod virtual_cpu;

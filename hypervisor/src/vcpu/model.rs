@@ -20,6 +20,7 @@ use crate::vcpu::exception::Exception;
 use crate::vcpu::exits;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::initial_state;
+use crate::vcpu::processor_state::ProcessorState;
 use crate::vcpu::state::State;
 use crate::vm::loader::EntryState;
 use crate::vm::machine::Machine;
@@ -80,19 +81,27 @@ pub(crate) struct Model {
 impl Model {
     /// About to execute its first instruction.
     pub(crate) fn new(entry: EntryState) -> Self {
-        let mut model = Self::poisoned(0);
+        let mut model = Self::after_reset(0);
+        initial_state::write(&mut model.guest(), entry);
+        model
+    }
+
+    /// After RESET: the vCPU with local APIC 0 at the reset vector, any other waits for a start-up IPI.
+    pub(crate) fn after_reset(apic_id: u32) -> Self {
+        let mut model = Self::poisoned(apic_id, 0);
         let controls = controls::required();
         model.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, controls.primary.into_bits());
         model.write(field::VM_ENTRY_CONTROLS, controls.entry.into_bits());
-        model.frame.registers = initial_state::write(&mut model.guest().vmcs, entry);
+        model.guest().reset(0);
         model.tell(field::VM_EXIT_INSTRUCTION_LENGTH, LENGTH as u32);
         model.state.attention = false;
         model.state.timer_changed = false;
+        model.state.flush_linear = false;
         model
     }
 
     /// With a VMCS of which nothing is written, but for `byte` in all places.
-    pub(crate) fn poisoned(byte: u8) -> Self {
+    pub(crate) fn poisoned(apic_id: u32, byte: u8) -> Self {
         let (page, assist_page) = (frame(), frame());
         // SAFETY: frames of our own. They live as long as the model, with which VMCS and slot end unreleased.
         let (region, assist) = unsafe {
@@ -102,10 +111,12 @@ impl Model {
         let instructions = unsafe { NativeInstructions::new() };
         let vmcs = Vmcs::enlightened(region, &Enlightenments::default());
         page.copy_in(4, &[byte; PAGE - 4]);
+        let cpuid = cpuid();
+        let processor = ProcessorState::at_reset(&cpuid, true);
         Self {
             frame: EntryFrame::default(),
-            state: State::new(0, NonZeroU32::MIN, 0),
-            machine: Machine::new(ram(), cpuid(), CR4_HAS),
+            state: State::new(apic_id, NonZeroU32::MIN, 0, processor),
+            machine: Machine::new(ram(), cpuid, CR4_HAS),
             vmcs,
             slot: VmcsSlot::enlightened(0, instructions, assist),
             page,

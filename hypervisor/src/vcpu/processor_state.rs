@@ -1,58 +1,177 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Registers that VMX does not switch: a vCPU that comes to a CPU must not find another guest's values in them.
+//! Registers that VMX does not switch: XCR0 and what XSAVE covers, CR2, DR0 to DR3, DR6, and some MSRs.
+//!
+//! Satori itself uses none of them. So a vCPU's values stay in the processor while it goes in and out of its guest, and
+//! are moved only when another vCPU takes the CPU, or when it moves to another CPU.
 
-// UNSAFETY: registers of the processor.
-#![expect(unsafe_code)]
+mod registers;
 
 use crate::cpu::hardware;
-use crate::cpu::hardware::MsrIo;
-use crate::cpu::hardware::NativeMsrs;
+use crate::vcpu::cpuid::CpuidTable;
+use crate::vcpu::cpuid::Current;
+use crate::vcpu::cpuid::xstate;
 use crate::vcpu::msr_policy::MsrIndex;
 use crate::vcpu::msr_policy::held_by_processor;
+use alloc::boxed::Box;
+use alloc::vec;
+use registers::Block;
 
+/// DR6 after RESET and INIT (SDM vol. 3, "Processor States Following Power-up, Reset, or INIT").
+const DR6: u64 = 0xffff_0ff0;
 /// MXCSR after RESET.
-const MXCSR: u32 = 0x1f80;
+const MXCSR: u64 = 0x1f80;
+/// The x87 control word after RESET, which is not that of FNINIT: exceptions are unmasked.
+const X87_CONTROL: u64 = 0x40;
+/// The x87 tag word after RESET as XSAVE has it: no register is empty, each holds +0.0.
+const X87_TAGS: u64 = 0xff;
 
-/// An XSAVE area of which every component is in its initial configuration (SDM vol. 1, "XSAVE Area").
-#[repr(C, align(64))]
-struct InitialState {
-    legacy: [u32; 128],
-    header: [u64; 8],
+/// A vCPU's values, and whether they are in the processor or here.
+#[derive(Debug)]
+pub struct ProcessorState {
+    /// What of XCR0 is saved: all that the guest may set, whatever it has set now. A component that it has switched off keeps
+    /// its contents.
+    components: u64,
+    /// XCR0. Here, too, while the processor has it.
+    xcr0: u64,
+    cr2: u64,
+    dr: [u64; 4],
+    dr6: u64,
+    msrs: Box<[(MsrIndex, u64)]>,
+    /// An XSAVE area in the standard format (SDM vol. 1, "XSAVE Area").
+    area: Box<[Block]>,
+    /// The processor has the values, and those here are stale, but for XCR0.
+    loaded: bool,
 }
 
-static INITIAL_STATE: InitialState = {
-    let mut legacy = [0; 128];
-    legacy[6] = MXCSR;
-    InitialState { legacy, header: [0; 8] }
-};
+impl ProcessorState {
+    /// As RESET leaves it, not loaded, for a guest whose CPUID is `cpuid`. `has_tsc_aux` tells whether the processor has
+    /// IA32_TSC_AUX.
+    #[must_use]
+    pub fn at_reset(cpuid: &CpuidTable, has_tsc_aux: bool) -> Self {
+        let components = cpuid.supported_xcr0() | xstate::X87;
+        let all = || Current { osxsave: true, xcr0: components, apic_id: 0 };
+        let bytes = cpuid.answer(0xd, 0, all).ebx as usize;
+        let present = |msr: &MsrIndex| has_tsc_aux || *msr != MsrIndex::TSC_AUX;
+        let mut state = Self {
+            components,
+            xcr0: 0,
+            cr2: 0,
+            dr: [0; 4],
+            dr6: 0,
+            msrs: held_by_processor().filter(present).map(|msr| (msr, 0)).collect(),
+            area: vec![Block::ZERO; bytes.div_ceil(size_of::<Block>()).max(registers::SMALLEST_AREA)].into(),
+            loaded: false,
+        };
+        state.reset();
+        state
+    }
 
-/// Sets all of it to what it is after RESET. `xcr0` is every component that the processor has for guests.
-pub fn reset(xcr0: u64, has_tsc_aux: bool) {
-    for msr in held_by_processor().filter(|&msr| has_tsc_aux || msr != MsrIndex::TSC_AUX) {
-        // SAFETY: of 64-bit CPUs that run guests, and zero is a value of each; our own code uses none of them.
-        unsafe { NativeMsrs.write(msr.0, 0) };
+    /// RESET: all of it.
+    pub fn reset(&mut self) {
+        self.change(|state| {
+            state.init_here();
+            state.xcr0 = xstate::X87;
+            for (_, value) in &mut state.msrs {
+                *value = 0;
+            }
+            state.area.fill(Block::ZERO);
+            // All else is in its initial configuration; MXCSR is loaded even so (SDM vol. 1, "Standard Form of XRSTOR").
+            registers::set_legacy(&mut state.area, X87_CONTROL, X87_TAGS, MXCSR);
+        });
     }
-    hardware::set_cr2(0);
-    reset_debug_registers();
-    // All components at once, then as a guest finds XCR0.
-    hardware::set_xcr0(xcr0 | 1);
-    // SAFETY: our own code uses no extended state; the area is aligned, and none of it is read beyond the header, as no
-    // component is in use there.
-    unsafe {
-        core::arch::asm!(
-            "xrstor [{}]", in(reg) &raw const INITIAL_STATE, in("eax") u32::MAX, in("edx") u32::MAX,
-            options(nostack, readonly, preserves_flags)
-        );
+
+    /// INIT: CR2 and the debug registers. XCR0, the state that XSAVE covers and MSRs are kept.
+    pub fn init(&mut self) {
+        self.change(Self::init_here);
     }
-    hardware::set_xcr0(1);
+
+    fn init_here(&mut self) {
+        self.cr2 = 0;
+        self.dr = [0; 4];
+        self.dr6 = DR6;
+    }
+
+    /// Changes what is here, wherever the values are.
+    fn change(&mut self, change: impl FnOnce(&mut Self)) {
+        let loaded = self.loaded;
+        self.save();
+        change(self);
+        if loaded {
+            self.load();
+        }
+    }
+
+    /// Takes the values out of the processor, if it has them. This has to be done on the CPU that has them, before
+    /// another vCPU's are loaded there.
+    pub fn save(&mut self) {
+        if !self.loaded {
+            return;
+        }
+        self.cr2 = registers::cr2();
+        self.dr = registers::debug_addresses();
+        self.dr6 = hardware::dr6();
+        for (msr, value) in &mut self.msrs {
+            *value = registers::read_msr(*msr);
+        }
+        registers::set_xcr0(self.components);
+        registers::save_extended(&mut self.area, self.components);
+        self.loaded = false;
+    }
+
+    /// Puts the values into the processor, unless it has them.
+    pub fn load(&mut self) {
+        if self.loaded {
+            return;
+        }
+        hardware::set_cr2(self.cr2);
+        registers::set_debug_addresses(self.dr);
+        hardware::set_dr6(self.dr6);
+        for &(msr, value) in &self.msrs {
+            registers::write_msr(msr, value);
+        }
+        registers::set_xcr0(self.components);
+        registers::load_extended(&self.area, self.components);
+        registers::set_xcr0(self.xcr0);
+        self.loaded = true;
+    }
+
+    /// XCR0.
+    #[inline]
+    #[must_use]
+    pub fn xcr0(&self) -> u64 {
+        self.xcr0
+    }
+
+    /// Sets XCR0 to a value that was checked (`msr_policy::checked_xcr0`).
+    pub fn set_xcr0(&mut self, value: u64) {
+        if self.loaded && value != self.xcr0 {
+            registers::set_xcr0(value);
+        }
+        self.xcr0 = value;
+    }
+
+    /// Sets CR2.
+    pub fn set_cr2(&mut self, address: u64) {
+        if self.loaded {
+            hardware::set_cr2(address);
+        }
+        self.cr2 = address;
+    }
+
+    /// DR6.
+    #[must_use]
+    pub fn dr6(&self) -> u64 {
+        if self.loaded { hardware::dr6() } else { self.dr6 }
+    }
+
+    /// Sets DR6, whose bits 63:32 are reserved.
+    pub fn set_dr6(&mut self, value: u64) {
+        if self.loaded {
+            hardware::set_dr6(value);
+        }
+        self.dr6 = value & 0xffff_ffff;
+    }
 }
 
-fn reset_debug_registers() {
-    // SAFETY: without enabled breakpoints (DR7 is loaded by every entry and exit) they do nothing.
-    unsafe {
-        core::arch::asm!(
-            "mov dr0, {zero}", "mov dr1, {zero}", "mov dr2, {zero}", "mov dr3, {zero}", "mov dr6, {dr6}",
-            zero = in(reg) 0_u64, dr6 = in(reg) 0xffff_0ff0_u64, options(nomem, nostack, preserves_flags)
-        );
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a vCPU has beyond its VMCS and its general registers.
 
-use crate::irqchip::Message;
-use crate::irqchip::local_apic::Delivery;
 use crate::irqchip::local_apic::LocalApic;
-use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
+use crate::vcpu::processor_state::ProcessorState;
 use crate::vmx::exit::ExitReason;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
 /// Exit reasons that have a counter of their own; what is beyond shares the last.
 const REASONS: usize = 80;
+
+/// What a vCPU does. It is kept here alone: the VMCS's activity state stays "active", and who is not running is not entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It executes instructions.
+    Running,
+    /// It has executed HLT and waits for an interrupt.
+    Halted,
+    /// It waits for a start-up IPI, and for nothing else (SDM vol. 3, "MP Initialization Protocol").
+    WaitForSipi,
+}
 
 /// A vCPU's own state.
 #[derive(Debug)]
@@ -29,16 +38,18 @@ pub struct State {
     pub timer_changed: bool,
     /// Linear mappings are to be dropped: INVVPID before the next entry.
     pub flush_linear: bool,
-    /// It executed HLT and waits for an interrupt.
-    pub halted: bool,
+    /// Whether it executes instructions, and if not, what it waits for.
+    pub activity: Activity,
+    /// It spins: another vCPU might make better use of the CPU. The scheduler takes it back.
+    pub yields: bool,
     /// Added to the processor's TSC.
     pub tsc_offset: u64,
     /// IA32_TSC_ADJUST.
     pub tsc_adjust: u64,
     /// IA32_MISC_ENABLE.
     pub misc_enable: u64,
-    /// XCR0; it is loaded while this vCPU is on a CPU.
-    pub xcr0: u64,
+    /// Registers that VMX does not switch.
+    pub processor: ProcessorState,
     /// The console held back input because the guest's UART was full.
     pub input_waits: bool,
     /// Exits by reason.
@@ -46,25 +57,61 @@ pub struct State {
 }
 
 impl State {
-    /// A vCPU after RESET, whose TSC starts at zero when the processor's stands at `tsc_now`.
+    /// A vCPU after RESET, whose TSC starts at zero when the processor's stands at `tsc_at_zero`. The one with local APIC
+    /// 0 is the bootstrap processor.
     #[must_use]
-    pub fn new(apic_id: u32, timer_input_tick: NonZeroU32, tsc_now: u64) -> Self {
-        Self {
+    pub fn new(
+        apic_id: u32,
+        timer_input_tick: NonZeroU32,
+        tsc_at_zero: u64,
+        processor: ProcessorState,
+    ) -> Self {
+        let mut state = Self {
             apic: LocalApic::new(apic_id, apic_id == 0, timer_input_tick),
             exception: None,
             nmi: false,
             attention: true,
             timer_changed: true,
-            flush_linear: false,
-            halted: false,
-            tsc_offset: tsc_now.wrapping_neg(),
+            flush_linear: true,
+            activity: Activity::WaitForSipi,
+            yields: false,
+            tsc_offset: 0,
             tsc_adjust: 0,
-            misc_enable: MISC_ENABLE_AT_RESET,
-            xcr0: 1,
+            misc_enable: 0,
+            processor,
             // What was typed before this vCPU ran raises no interrupt any more.
             input_waits: true,
             exits: [0; REASONS],
-        }
+        };
+        state.reset(tsc_at_zero);
+        state
+    }
+
+    /// RESET, of what is here: see [`Guest::reset`](super::guest::Guest::reset).
+    pub(super) fn reset(&mut self, tsc_at_zero: u64) {
+        self.apic.reset();
+        self.processor.reset();
+        self.tsc_offset = tsc_at_zero.wrapping_neg();
+        self.tsc_adjust = 0;
+        self.misc_enable = MISC_ENABLE_AT_RESET;
+        self.start_over();
+    }
+
+    /// INIT, of what is here: see [`Guest::init`](super::guest::Guest::init).
+    pub(super) fn init(&mut self) {
+        self.apic.init();
+        self.processor.init();
+        self.start_over();
+    }
+
+    /// What RESET and INIT have alike.
+    fn start_over(&mut self) {
+        self.exception = None;
+        self.nmi = false;
+        self.yields = false;
+        self.activity = if self.apic.is_bootstrap() { Activity::Running } else { Activity::WaitForSipi };
+        self.flush_linear();
+        self.change_timer();
     }
 
     /// The guest's TSC when the processor's is `tsc`.
@@ -80,22 +127,16 @@ impl State {
         tsc.saturating_add(guest_deadline.saturating_sub(self.guest_tsc(tsc)))
     }
 
-    /// Takes a message from an I/O APIC or another local APIC, if it is for this vCPU.
-    pub fn deliver(&mut self, message: Message) -> Result<(), End> {
-        if !self.apic.is_addressed_by(message.destination) {
-            return Ok(());
-        }
-        match self.apic.accept(message) {
-            Delivery::Interrupt => self.attention = true,
-            Delivery::Nmi => {
-                self.nmi = true;
-                self.attention = true;
-            }
-            Delivery::Init => return Err(End::Init),
-            // A start-up IPI means nothing to a CPU that runs; this machine has no SMM and no 8259A.
-            Delivery::StartUp { .. } | Delivery::Smi | Delivery::ExtInt | Delivery::Ignored => {}
-        }
-        Ok(())
+    /// When the processor's TSC stands at `tsc`: where it will stand when the local APIC's timer is next due, `None` while it
+    /// raises no interrupt. This is what wakes a vCPU that has halted, on whichever CPU somebody watches the clock for it.
+    #[must_use]
+    pub fn timer_deadline(&self, tsc: u64) -> Option<u64> {
+        self.apic.next_deadline().map(|deadline| self.processor_deadline(deadline, tsc))
+    }
+
+    /// Raises the interrupt of the local APIC's timer if it is due when the processor's TSC stands at `tsc`.
+    pub fn expire_timer(&mut self, tsc: u64) {
+        self.apic.expire(self.guest_tsc(tsc));
     }
 
     /// Notes that the timer is to be armed anew before the next entry.
@@ -127,32 +168,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_is_as_far_off_for_both_clocks() {
-        let mut state = State::new(0, NonZeroU32::MIN, 5_000);
-        assert_eq!(state.guest_tsc(5_100), 100);
-        assert_eq!(state.processor_deadline(150, 5_100), 5_150);
-        state.tsc_offset = u64::MAX / 2;
-        assert_eq!(state.processor_deadline(u64::MAX / 2 + 30, 10), 30);
-    }
-
-    #[test]
-    fn a_deadline_that_is_past_is_now_and_one_at_the_end_of_time_stays_there() {
-        let state = State::new(0, NonZeroU32::MIN, 5_000);
-        assert_eq!(state.processor_deadline(99, 5_100), 5_100);
-        assert_eq!(state.processor_deadline(u64::MAX, 5_100), u64::MAX);
-    }
-
-    #[test]
-    fn exits_are_counted_by_reason_most_frequent_first() {
-        let mut state = State::new(0, NonZeroU32::MIN, 0);
-        for reason in [ExitReason::HLT, ExitReason::CPUID, ExitReason::CPUID, ExitReason::from_field(5000)] {
-            state.count(reason);
-        }
-        assert_eq!(state.exit_counts()[0], (ExitReason::CPUID, 2));
-        assert_eq!(state.exit_counts().len(), 3);
-    }
-}
+mod tests;

@@ -88,6 +88,8 @@ exit_reasons! {
     MWAIT = 36,
     /// MONITOR.
     MONITOR = 39,
+    /// PAUSE, or a loop of it.
+    PAUSE = 40,
     /// Entry failed with a machine check.
     MACHINE_CHECK = 41,
     /// An EPT entry does not allow the access.

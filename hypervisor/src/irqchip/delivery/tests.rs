@@ -181,7 +181,7 @@ fn matches(used: Used, destination: Destination, itself: bool) -> bool {
         }
         Destination::Logical(mda) => match used.format {
             u32::MAX => mda & logical_id != 0,
-            0x0FFF_FFFF => mda == 0xFF || mda / 16 == logical_id / 16 && mda % 16 & logical_id % 16 != 0,
+            0x0FFF_FFFF => mda == 0xFF || mda / 16 == logical_id / 16 && mda & logical_id & 0xF != 0,
             _ => false,
         },
     }

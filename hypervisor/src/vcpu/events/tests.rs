@@ -222,7 +222,8 @@ fn a_pending_single_step_ends_halt() {
     let mut model = model();
     model.write(field::GUEST_RFLAGS, 2 | 1 << 8);
     assert_eq!(model.exit(ExitReason::HLT), Ok(()));
-    assert!(model.state.halted && model.guest().has_wake_up());
+    assert_eq!(model.state.activity, Activity::Halted);
+    assert!(model.guest().is_awake());
 }
 
 /// SDM vol. 3, "VM-Entry Control Fields": an error code in real mode makes the entry fail.

@@ -11,7 +11,7 @@ pub fn handle(guest: &mut Guest<'_>) {
     let registers = &guest.frame.registers;
     let answer = guest.machine.cpuid.answer(registers.rax as u32, registers.rcx as u32, || Current {
         osxsave: guest.vmcs.read(field::GUEST_CR4) & cr4::OSXSAVE != 0,
-        xcr0: guest.state.xcr0,
+        xcr0: guest.state.processor.xcr0(),
         apic_id: guest.state.apic.id(),
     });
     let registers = &mut guest.frame.registers;

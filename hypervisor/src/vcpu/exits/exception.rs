@@ -4,7 +4,6 @@
 //! They exit only because a guest could otherwise make the delivery of one raise the next, without end and without an
 //! instruction at which this CPU would take an interrupt.
 
-use crate::cpu::hardware;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::BLOCKED_BY_NMI;
 use crate::vcpu::guest::BLOCKED_FOR_ONE_INSTRUCTION;
@@ -72,7 +71,8 @@ pub fn reflect(guest: &mut Guest<'_>, information: EventInformation) {
 /// "Architectural State Before a VM Exit").
 fn note_debug_conditions(guest: &mut Guest<'_>) {
     let conditions = guest.vmcs.read(field::EXIT_QUALIFICATION) & DR6_CONDITIONS;
-    hardware::set_dr6(hardware::dr6() & !DR6_BREAKPOINTS | conditions);
+    let dr6 = guest.state.processor.dr6();
+    guest.state.processor.set_dr6(dr6 & !DR6_BREAKPOINTS | conditions);
     let dr7 = guest.vmcs.read(field::GUEST_DR7);
     guest.vmcs.write(field::GUEST_DR7, dr7 & !GENERAL_DETECT);
     let blocking = guest.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);

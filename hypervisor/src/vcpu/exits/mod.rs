@@ -48,6 +48,13 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     match reason {
         ExitReason::CONTROL_REGISTER => return control_register::handle(guest),
         ExitReason::XSETBV => xsetbv::handle(guest),
+        // PAUSE, or a loop of it: the exit comes instead of the instruction (SDM vol. 3, "Instructions That Cause VM Exits
+        // Conditionally"), which does nothing else.
+        ExitReason::PAUSE => {
+            guest.state.yields = true;
+            guest.state.attention = true;
+            guest.advance();
+        }
         // Caches are coherent with everything that the guest can reach.
         ExitReason::INVD | ExitReason::WBINVD => guest.advance(),
         // RDPMC: there are no counters to read (SDM vol. 2B).

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! XSETBV: which state components the guest manages with XSAVE.
 
-use crate::cpu::hardware;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::msr_policy::checked_xcr0;
@@ -14,10 +13,8 @@ pub fn handle(guest: &mut Guest<'_>) {
         0 => checked_xcr0(value, guest.machine.cpuid.supported_xcr0()).map_err(Exception::from),
         _ => Err(Exception::GeneralProtection),
     };
-    if result.is_ok() && guest.state.xcr0 != value {
-        guest.state.xcr0 = value;
-        // Our own code uses no extended state, so the guest's choice stays loaded while we run.
-        hardware::set_xcr0(value);
+    if result.is_ok() {
+        guest.state.processor.set_xcr0(value);
     }
     guest.advance_or_raise(result);
 }

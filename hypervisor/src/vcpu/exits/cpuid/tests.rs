@@ -59,7 +59,7 @@ fn osxsave_follows_cr4() {
 fn the_size_of_the_xsave_area_follows_xcr0() {
     let mut model = Model::long_64();
     assert_eq!(cpuid_of(&mut model, 0xd, 0)[1], 576);
-    model.state.xcr0 = 7;
+    model.state.processor.set_xcr0(7);
     assert_eq!(cpuid_of(&mut model, 0xd, 0)[1], 832);
 }
 

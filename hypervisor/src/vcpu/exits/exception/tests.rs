@@ -33,7 +33,7 @@ fn take_interrupt(model: &mut Model, vector: u8) {
         vector,
         trigger: Trigger::Edge,
     };
-    model.state.deliver(message).expect("an interrupt ends nothing");
+    model.guest().accept(message).expect("an interrupt ends nothing");
     model.state.apic.acknowledge(vector);
 }
 

@@ -6,15 +6,26 @@ mod never_panics;
 use super::*;
 use crate::vcpu::model::CODE;
 use crate::vcpu::model::Model;
+use crate::vcpu::state::Activity;
 
 #[test]
 fn halt_goes_on_behind_the_instruction_and_waits() {
     let mut model = Model::long_64();
     model.write(field::GUEST_INTERRUPTIBILITY_STATE, 1);
     model.executes(ExitReason::HLT);
-    assert!(model.state.halted && model.state.attention);
+    assert!(model.state.activity == Activity::Halted && model.state.attention);
     // STI; HLT is how a kernel waits without losing a wake-up.
     assert_eq!(model.read(field::GUEST_INTERRUPTIBILITY_STATE), 0);
+}
+
+/// SDM vol. 3, "PAUSE-loop exiting": the exit comes before the instruction.
+#[test]
+fn pause_goes_on_behind_the_instruction_and_offers_the_cpu_to_others() {
+    let mut model = Model::long_64();
+    assert!(!model.state.yields);
+    model.executes(ExitReason::PAUSE);
+    assert!(model.state.yields && model.state.attention);
+    assert_eq!(model.state.activity, Activity::Running);
 }
 
 #[test]

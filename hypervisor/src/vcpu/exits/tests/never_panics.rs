@@ -7,8 +7,6 @@ use crate::vcpu::cpuid::xstate;
 use crate::vcpu::model::DATA;
 use crate::vcpu::model::RAM;
 use crate::vcpu::model::UNMAPPED;
-use crate::vcpu::model::XCR0;
-use crate::vcpu::msr_policy::checked_xcr0;
 use evmcs::Field;
 use evmcs::controls::EntryControls;
 use proptest::prelude::*;
@@ -155,15 +153,6 @@ fn apply(model: &mut Model, change: Change) {
     }
 }
 
-/// A program can execute neither XSETBV nor MOV to CR2: the one is made to find XCR0 loaded, the other is left out.
-fn keep_from_privileged_instructions(model: &mut Model, reason: ExitReason) {
-    let registers = &model.frame.registers;
-    let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;
-    if reason == ExitReason::XSETBV && checked_xcr0(value, XCR0).is_ok() {
-        model.state.xcr0 = value;
-    }
-}
-
 fn tell(model: &mut Model, exit: &Exit) {
     model.tell(field::EXIT_QUALIFICATION, exit.qualification);
     model.tell(field::GUEST_PHYSICAL_ADDRESS, exit.guest_physical);
@@ -177,21 +166,17 @@ fn tell(model: &mut Model, exit: &Exit) {
 fn step(model: &mut Model, exit: &Exit) -> bool {
     tell(model, exit);
     let reason = ExitReason::from_field(exit.reason.into());
-    keep_from_privileged_instructions(model, reason);
     let (rip, registers) = (model.read(field::GUEST_RIP), model.frame.registers);
     if model.exit(reason).is_err() {
         return false;
     }
-    if let Some(exception) = model.state.exception {
+    if model.state.exception.is_some() {
         assert_eq!(
             model.read(field::GUEST_RIP),
             rip,
             "an exception is one of the instruction that raised it"
         );
         assert_eq!(model.frame.registers, registers);
-        if matches!(exception, Exception::PageFault { .. }) {
-            model.state.exception = None;
-        }
     }
     let _ = model.guest().has_wake_up();
     model.guest().deliver_events();
@@ -206,7 +191,7 @@ fn check_what_entry_checks(model: &mut Model) {
     if !model.guest().in_64_bit_mode() {
         assert_eq!(model.read(field::GUEST_RIP) >> 32, 0);
     }
-    assert!(model.state.xcr0 & xstate::X87 != 0);
+    assert!(model.state.processor.xcr0() & xstate::X87 != 0);
 }
 
 proptest! {

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Clocks and counters, and that RESET leaves nothing of what was.
+
+use super::*;
+use crate::vcpu::model;
+
+fn state(apic_id: u32, tsc_at_zero: u64) -> State {
+    let processor = ProcessorState::at_reset(&model::cpuid(), true);
+    State::new(apic_id, NonZeroU32::MIN, tsc_at_zero, processor)
+}
+
+/// Something else in every field; one that is added fails to compile until it is here.
+fn use_all(state: &mut State) {
+    let State {
+        apic,
+        exception,
+        nmi,
+        attention,
+        timer_changed,
+        flush_linear,
+        activity,
+        yields,
+        tsc_offset,
+        tsc_adjust,
+        misc_enable,
+        processor,
+        // Of the console and of statistics: no state of a processor.
+        input_waits: _,
+        exits: _,
+    } = state;
+    let _ = apic.mmio_write(0xf0, 0x1ff, 0);
+    let _ = apic.mmio_write(0x300, 1 << 18 | 0x40, 0);
+    assert_eq!(apic.pending(), Some(0x40));
+    *exception = Some(Exception::InvalidOpcode);
+    *nmi = true;
+    *attention = false;
+    *timer_changed = false;
+    *flush_linear = false;
+    *activity = Activity::Halted;
+    *yields = true;
+    *tsc_offset = 0x5555;
+    *tsc_adjust = 0x5555;
+    *misc_enable = 0;
+    processor.set_xcr0(7);
+    processor.set_cr2(0x5555);
+    processor.set_dr6(0x5555);
+}
+
+#[test]
+fn after_reset_everything_is_as_when_it_was_made() {
+    for apic_id in [0, 1] {
+        let mut state = state(apic_id, 7);
+        let made = format!("{state:?}");
+        use_all(&mut state);
+        assert_ne!(format!("{state:?}"), made);
+        state.reset(7);
+        assert_eq!(format!("{state:?}"), made);
+    }
+}
+
+#[test]
+fn the_bootstrap_processor_runs_after_reset_and_the_others_wait() {
+    assert_eq!(state(0, 0).activity, Activity::Running);
+    assert_eq!(state(1, 0).activity, Activity::WaitForSipi);
+}
+
+#[test]
+fn a_deadline_is_as_far_off_for_both_clocks() {
+    let mut state = state(0, 5_000);
+    assert_eq!(state.guest_tsc(5_100), 100);
+    assert_eq!(state.processor_deadline(150, 5_100), 5_150);
+    state.tsc_offset = u64::MAX / 2;
+    assert_eq!(state.processor_deadline(u64::MAX / 2 + 30, 10), 30);
+}
+
+#[test]
+fn a_deadline_that_is_past_is_now_and_one_at_the_end_of_time_stays_there() {
+    let state = state(0, 5_000);
+    assert_eq!(state.processor_deadline(99, 5_100), 5_100);
+    assert_eq!(state.processor_deadline(u64::MAX, 5_100), u64::MAX);
+}
+
+#[test]
+fn the_timer_of_the_local_apic_is_due_when_the_processors_clock_says_so() {
+    let mut state = state(0, 5_000);
+    assert_eq!(state.timer_deadline(5_100), None);
+    // Enabled by software; TSC-deadline mode, vector 0x40.
+    for (register, value) in [(0xf0, 0x1ff), (0x320, 0x4_0040)] {
+        let _ = state.apic.mmio_write(register, value, 100);
+    }
+    let _ = state.apic.set_tsc_deadline(250, 100);
+    assert_eq!(state.timer_deadline(5_100), Some(5_250));
+    state.expire_timer(5_249);
+    assert_eq!(state.apic.pending(), None);
+    state.expire_timer(5_250);
+    assert_eq!((state.apic.pending(), state.timer_deadline(5_250)), (Some(0x40), None));
+}
+
+#[test]
+fn exits_are_counted_by_reason_most_frequent_first() {
+    let mut state = state(0, 0);
+    for reason in [ExitReason::HLT, ExitReason::CPUID, ExitReason::CPUID, ExitReason::from_field(5000)] {
+        state.count(reason);
+    }
+    assert_eq!(state.exit_counts()[0], (ExitReason::CPUID, 2));
+    assert_eq!(state.exit_counts().len(), 3);
+}
