@@ -17,7 +17,27 @@ const MANIFEST: &str = "satori.toml";
 /// Longest name of a VM, in bytes.
 const LONGEST_NAME: usize = 32;
 
-/// A VM, with its files where they are on this machine. Satori runs the VMs of a bundle one after the other.
+/// What a bundle asks Satori to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// When each VM starts.
+    pub start: Start,
+    /// The VMs.
+    pub machines: Vec<VirtualMachine>,
+}
+
+/// When the VMs of a bundle start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// All at once.
+    #[default]
+    Together,
+    /// Each when the one before it has ended.
+    InTurn,
+}
+
+/// A VM, with its files where they are on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualMachine {
     /// Unique in its bundle; lower-case letters, digits and hyphens, at most 32.
@@ -34,10 +54,16 @@ pub struct VirtualMachine {
     pub command_line: Option<String>,
     /// Seconds of emulated time after which Satori ends it.
     pub time_limit_s: Option<u32>,
+    /// Whether it has the device by which a guest changes its own machine under itself.
+    pub exerciser: bool,
+    /// Whether all of its memory is there before it starts.
+    pub prefault: bool,
 }
 
+/// The manifest as it is written.
 #[derive(Serialize)]
-struct Manifest<'a> {
+struct Text<'a> {
+    start: Start,
     vm: Vec<Declaration<'a>>,
 }
 
@@ -51,9 +77,38 @@ struct Declaration<'a> {
     initrd: Option<String>,
     command_line: Option<&'a str>,
     time_limit_s: Option<u32>,
+    #[serde(skip_serializing_if = "is_off")]
+    exerciser: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    prefault: bool,
+}
+
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 impl VirtualMachine {
+    /// A VM with one CPU and nothing that need not be said.
+    #[must_use]
+    pub fn new(name: impl Into<String>, memory_mib: u32, kernel: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            memory_mib,
+            vcpus: 1,
+            kernel: kernel.into(),
+            initrd: None,
+            command_line: None,
+            time_limit_s: None,
+            exerciser: false,
+            prefault: false,
+        }
+    }
+
+    /// The files on this machine that it is made of.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [Some(&self.kernel), self.initrd.as_ref()].into_iter().flatten()
+    }
+
     fn kernel_in_bundle(&self) -> String {
         format!("{}.kernel", self.name)
     }
@@ -71,20 +126,47 @@ impl VirtualMachine {
             initrd: self.initrd.is_some().then(|| self.initrd_in_bundle()),
             command_line: self.command_line.as_deref(),
             time_limit_s: self.time_limit_s,
+            exerciser: self.exerciser,
+            prefault: self.prefault,
         }
     }
 }
 
-/// Writes the bundle with `machines` to `archive`. The same machines give the same bytes.
+impl Manifest {
+    /// `machines`, all at once.
+    #[must_use]
+    pub fn together(machines: Vec<VirtualMachine>) -> Self {
+        Self { start: Start::Together, machines }
+    }
+
+    /// `machines`, one after the other.
+    #[must_use]
+    pub fn in_turn(machines: Vec<VirtualMachine>) -> Self {
+        Self { start: Start::InTurn, machines }
+    }
+
+    /// The most memory that the VMs have at one time, in MiB.
+    #[must_use]
+    pub fn memory_mib(&self) -> u32 {
+        let each = self.machines.iter().map(|machine| machine.memory_mib);
+        match self.start {
+            Start::Together => each.fold(0, u32::saturating_add),
+            Start::InTurn => each.max().unwrap_or_default(),
+        }
+    }
+}
+
+/// Writes the bundle of `manifest` to `archive`. The same manifest and files give the same bytes.
 ///
 /// # Errors
 /// When a name is not allowed, or a file cannot be read or written.
-pub fn write(machines: &[VirtualMachine], archive: impl Write) -> Result<()> {
+pub fn write(manifest: &Manifest, archive: impl Write) -> Result<()> {
+    let Manifest { start, machines } = manifest;
     check_names(machines)?;
-    let manifest = Manifest { vm: machines.iter().map(VirtualMachine::declaration).collect() };
-    let manifest = toml::to_string(&manifest).context("the manifest cannot be written")?;
+    let text = Text { start: *start, vm: machines.iter().map(VirtualMachine::declaration).collect() };
+    let text = toml::to_string(&text).context("the manifest cannot be written")?;
     let mut builder = tar::Builder::new(archive);
-    append(&mut builder, MANIFEST, manifest.len() as u64, manifest.as_bytes())?;
+    append(&mut builder, MANIFEST, text.len() as u64, text.as_bytes())?;
     for machine in machines {
         append_file(&mut builder, &machine.kernel_in_bundle(), &machine.kernel)?;
         if let Some(initrd) = &machine.initrd {
@@ -136,15 +218,8 @@ mod tests {
     use super::*;
 
     fn machine(name: &str, kernel: &Path) -> VirtualMachine {
-        VirtualMachine {
-            name: name.into(),
-            memory_mib: 64,
-            vcpus: 1,
-            kernel: kernel.into(),
-            initrd: None,
-            command_line: Some("console=ttyS0 say=\"hello\"".into()),
-            time_limit_s: None,
-        }
+        let command_line = Some("console=ttyS0 say=\"hello\"".into());
+        VirtualMachine { command_line, ..VirtualMachine::new(name, 64, kernel) }
     }
 
     #[test]
@@ -153,7 +228,8 @@ mod tests {
         let kernel = folder.path().join("kernel");
         std::fs::write(&kernel, "the kernel").unwrap();
         let mut bundle = Vec::new();
-        write(&[machine("one", &kernel)], &mut bundle).unwrap();
+        let one = VirtualMachine { vcpus: 4, exerciser: true, ..machine("one", &kernel) };
+        write(&Manifest::in_turn(vec![one]), &mut bundle).unwrap();
 
         let mut files = std::collections::BTreeMap::new();
         for entry in tar::Archive::new(bundle.as_slice()).entries().unwrap() {
@@ -163,12 +239,21 @@ mod tests {
             files.insert(entry.path().unwrap().display().to_string(), content);
         }
         let manifest: toml::Table = files[MANIFEST].parse().unwrap();
+        assert_eq!(manifest["start"].as_str(), Some("in-turn"));
         let vm = &manifest["vm"][0];
         assert_eq!(vm["name"].as_str(), Some("one"));
         assert_eq!(vm["memory-mib"].as_integer(), Some(64));
         assert_eq!(vm["command-line"].as_str(), Some("console=ttyS0 say=\"hello\""));
-        assert!(vm.get("initrd").is_none() && vm.get("time-limit-s").is_none());
+        assert_eq!((vm["vcpus"].as_integer(), vm["exerciser"].as_bool()), (Some(4), Some(true)));
+        assert!(["initrd", "time-limit-s", "prefault"].iter().all(|key| vm.get(key).is_none()));
         assert_eq!(files[vm["kernel"].as_str().unwrap()], "the kernel");
+    }
+
+    #[test]
+    fn vms_in_turn_need_the_memory_of_the_largest_and_together_that_of_all() {
+        let machines = [16, 64, 32].map(|mib| VirtualMachine::new("any", mib, "kernel"));
+        assert_eq!(Manifest::in_turn(machines.to_vec()).memory_mib(), 64);
+        assert_eq!(Manifest::together(machines.to_vec()).memory_mib(), 112);
     }
 
     #[test]
@@ -177,7 +262,7 @@ mod tests {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(this_file);
         let bundle = || {
             let mut bytes = Vec::new();
-            write(&[machine("one", &source)], &mut bytes).unwrap();
+            write(&Manifest::together(vec![machine("one", &source)]), &mut bytes).unwrap();
             bytes
         };
         assert_eq!(bundle(), bundle());
@@ -187,7 +272,7 @@ mod tests {
     fn names_that_satori_refuses_are_refused_here() {
         let refused = |names: &[&str]| {
             let machines: Vec<_> = names.iter().map(|name| machine(name, Path::new("/dev/null"))).collect();
-            write(&machines, std::io::sink()).is_err()
+            write(&Manifest::together(machines), std::io::sink()).is_err()
         };
         assert!(!refused(&["a-1", "b"]));
         assert!(refused(&["a", "a"]));

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::setup::rust_targets;
 use crate::setup::rust_targets::BARE_METAL;
+use crate::setup::rust_targets::LINUX;
 use crate::workshop::Workshop;
 
 /// A program that cargo built.
@@ -67,6 +68,17 @@ pub fn build_satori(workshop: &Workshop) -> Result<PathBuf> {
 pub fn build_guests(workshop: &Workshop) -> Result<Vec<Executable>> {
     rust_targets::bring(workshop)?;
     executables(workshop, &["build", "--package", "tests", "--bins", "--release", "--target", BARE_METAL])
+}
+
+/// Builds the program that keeps a guest's Linux busy and checks what came of it.
+///
+/// # Errors
+/// When it does not build, which cargo explains on standard error.
+pub fn build_workload(workshop: &Workshop) -> Result<PathBuf> {
+    rust_targets::bring(workshop)?;
+    let built = executables(workshop, &["build", "--package", "workload", "--release", "--target", LINUX])?;
+    let program = built.into_iter().find(|program| program.name == "workload");
+    Ok(program.context("the crate `workload` has no binary of its name")?.file)
 }
 
 /// Runs cargo with `arguments`, which build something, and gives the programs among what was built.

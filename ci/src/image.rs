@@ -13,6 +13,7 @@ use anyhow::Result;
 use anyhow::ensure;
 
 use crate::bundle;
+use crate::bundle::Manifest;
 use crate::bundle::VirtualMachine;
 use crate::setup::packages;
 use crate::setup::packages::GRUB_MODULES;
@@ -44,7 +45,7 @@ pub struct Image {
 #[derive(Clone, Debug)]
 pub enum Bundle {
     /// An archive that declares these VMs.
-    Of(Vec<VirtualMachine>),
+    Of(Manifest),
     /// These bytes, whatever they are.
     Raw(Vec<u8>),
     /// No module at all.
@@ -69,7 +70,7 @@ impl Image {
         let module = boot.join("bundle.tar");
         let has_module = !matches!(self.bundle, Bundle::Missing);
         match &self.bundle {
-            Bundle::Of(machines) => bundle::write(machines, BufWriter::new(File::create(module)?))?,
+            Bundle::Of(manifest) => bundle::write(manifest, BufWriter::new(File::create(module)?))?,
             Bundle::Raw(bytes) => fs::write(module, bytes)?,
             Bundle::Missing => {}
         }
@@ -83,20 +84,18 @@ impl Image {
     }
 
     /// Memory that a machine needs to run it, in MiB: for Satori, for the bundle, which GRUB leaves in memory, and for
-    /// the largest guest, as they run one after the other.
+    /// the guests that run at one time.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn machine_memory_mib(&self) -> Result<u32> {
-        let Bundle::Of(machines) = &self.bundle else { return Ok(OWN_MEMORY_MIB) };
-        let largest = machines.iter().map(|machine| machine.memory_mib).max().unwrap_or_default();
-        let files =
-            machines.iter().flat_map(|machine| [Some(&machine.kernel), machine.initrd.as_ref()]).flatten();
+        let Bundle::Of(manifest) = &self.bundle else { return Ok(OWN_MEMORY_MIB) };
+        let files = manifest.machines.iter().flat_map(VirtualMachine::files);
         let mut bytes = 0;
         for file in files {
             bytes += file.metadata().with_context(|| format!("cannot read {}", file.display()))?.len();
         }
-        Ok(largest + u32::try_from(bytes >> 20)? + OWN_MEMORY_MIB)
+        Ok(manifest.memory_mib().saturating_add(u32::try_from(bytes >> 20)? + OWN_MEMORY_MIB))
     }
 }
 

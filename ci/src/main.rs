@@ -84,7 +84,7 @@ fn execute(command: Command) -> Result<u8> {
             }
             let folder = tempfile::tempdir()?;
             let output = output.unwrap_or_else(|| workshop.target().join("satori.iso"));
-            run::image(&workshop, &guest, &folder)?.write(&workshop, &output)?;
+            run::image(&workshop, &guest, 1, &folder)?.write(&workshop, &output)?;
             println!("{}", output.display());
         }
         Command::Run(options) => return run::run(&workshop, &options),

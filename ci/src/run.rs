@@ -20,6 +20,7 @@ use anyhow::Result;
 use anyhow::ensure;
 use tempfile::TempDir;
 
+use crate::bundle::Manifest;
 use crate::bundle::VirtualMachine;
 use crate::cargo;
 use crate::image::Bundle;
@@ -84,6 +85,9 @@ pub struct GuestOptions {
     /// Memory of the guest.
     #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=2048))]
     pub memory: u32,
+    /// Its virtual CPUs [default: as many as the machine's CPUs that --cpus gives, else 1].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub vcpus: Option<u32>,
     /// The guest's kernel, an ELF file with a PVH note or a bzImage [default: Debian's vmlinux].
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
@@ -93,6 +97,9 @@ pub struct GuestOptions {
     /// Its command line [default: console=ttyS0 panic=-1; none with --kernel].
     #[arg(long, value_name = "STR")]
     pub append: Option<String>,
+    /// Give it the device by which a guest program changes its own machine.
+    #[arg(long)]
+    pub exerciser: bool,
     /// More words for Satori's own command line.
     #[arg(long, value_name = "STR", default_value = "")]
     pub satori: String,
@@ -130,7 +137,7 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
     std::fs::create_dir_all(workshop.target())?;
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(workshop.target())?;
     let iso = folder.path().join("satori.iso");
-    let image = image(workshop, &options.guest, &folder)?;
+    let image = image(workshop, &options.guest, options.cpus, &folder)?;
     image.write(workshop, &iso)?;
     let machine = Machine {
         iso,
@@ -160,38 +167,39 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
     }
 }
 
-/// Satori and one guest, as `options` say. What has to be made for it goes to `folder`.
+/// Satori and one guest, as `options` say, for a machine with `cpus` CPUs. What has to be made for it goes to `folder`.
 ///
 /// # Errors
 /// When something cannot be had or built.
-pub fn image(workshop: &Workshop, options: &GuestOptions, folder: &TempDir) -> Result<Image> {
+pub fn image(workshop: &Workshop, options: &GuestOptions, cpus: u32, folder: &TempDir) -> Result<Image> {
+    let guest =
+        VirtualMachine { vcpus: options.vcpus.unwrap_or(cpus), ..guest(workshop, options, folder.path())? };
     Ok(Image {
         satori: cargo::build_satori(workshop)?,
         // Of two words that contradict each other Satori takes the first.
         command_line: format!("{} when-done=power-off", options.satori),
-        bundle: Bundle::Of(vec![guest(workshop, options, folder.path())?]),
+        bundle: Bundle::Of(Manifest::together(vec![guest])),
     })
 }
 
 fn guest(workshop: &Workshop, options: &GuestOptions, folder: &Path) -> Result<VirtualMachine> {
+    let kernel = match &options.kernel {
+        Some(kernel) => kernel.clone(),
+        None => debian::linux(workshop)?.vmlinux,
+    };
     let mut guest = VirtualMachine {
-        name: NAME.into(),
-        memory_mib: options.memory,
-        vcpus: 1,
-        kernel: PathBuf::new(),
         initrd: options.initrd.clone(),
         command_line: options.append.clone(),
-        time_limit_s: None,
+        exerciser: options.exerciser,
+        ..VirtualMachine::new(NAME, options.memory, kernel)
     };
-    if let Some(kernel) = &options.kernel {
-        guest.kernel.clone_from(kernel);
+    if options.kernel.is_some() {
         return Ok(guest);
     }
-    guest.kernel = debian::linux(workshop)?.vmlinux;
     guest.command_line.get_or_insert_with(|| KERNEL_COMMAND_LINE.into());
     if guest.initrd.is_none() {
         let initrd = folder.join("initrd");
-        std::fs::write(&initrd, initramfs::build(workshop)?)?;
+        std::fs::write(&initrd, initramfs::build(workshop, &[])?)?;
         guest.initrd = Some(initrd);
     }
     Ok(guest)
@@ -314,9 +322,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = |initrd: PathBuf| GuestOptions {
             memory: 512,
+            vcpus: None,
             kernel: None,
             initrd: Some(initrd),
             append: None,
+            exerciser: false,
             satori: String::new(),
         };
         let complaint = |file: PathBuf| options(file).check().unwrap_err().to_string();

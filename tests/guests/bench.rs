@@ -3,21 +3,34 @@
 //!
 //! Each line `bench: NAME N` is the TSC difference over a loop, divided by its rounds, rounded down. A round is the
 //! assembly that stands beside the name, then DEC and JNZ, which `empty` has alone; nothing is subtracted.
+//!
+//! What concerns memory is done once for each of several pages, and timed one by one: `fault_4k` and `fault_2m` are the
+//! first touch of fresh memory, and `zap_page` is the exerciser's command less a plain read of one of its ports.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 // UNSAFETY: the loops are assembly, so that it is known what they consist of.
 #![expect(unsafe_code)]
 
 use core::arch::asm;
+use tests::exerciser;
+use tests::exerciser::Counter;
+use tests::exerciser::Counters;
+use tests::lane::PAGE;
 use tests::local_apic;
 use tests::local_apic::LocalApic;
 use tests::local_apic::Register;
 use tests::msr;
+use tests::physical;
+use tests::ports;
 use tests::say;
 use tests::serial;
+use tests::start_info;
 use tests::time;
+use tests::verdict::expect_eq;
 
 tests::program!(run);
 
+/// Bytes of a large page.
+const LARGE_PAGE: u64 = 2 << 20;
 /// Rounds that are counted.
 const ROUNDS: u64 = 10_000;
 /// Rounds before them that are not.
@@ -60,4 +73,53 @@ fn run() {
     bench!("rdmsr_apic_base", "rdmsr", in("ecx") msr::APIC_BASE);
     bench!("wrmsr_tsc_deadline", "wrmsr", in("ecx") msr::TSC_DEADLINE, in("eax") 0, in("edx") 0);
     bench!("xapic_eoi", "mov [rdi], esi", in("rdi") eoi, in("esi") 0);
+
+    faults("fault_4k", fresh_pages());
+    faults("fault_2m", (LARGE_PAGE..end_of_ram()).step_by(LARGE_PAGE as usize).skip(1));
+    zap();
+}
+
+/// Pages of conventional memory that nobody has touched. There, large pages do not fit.
+fn fresh_pages() -> impl Iterator<Item = u64> {
+    let taken = start_info::occupied();
+    let is_free = move |page: &u64| !taken.iter().any(|taken| taken.start < page + PAGE && *page < taken.end);
+    (0x2_0000..0x9_0000).step_by(PAGE as usize).filter(is_free)
+}
+
+/// What it costs to touch each of these pages for the first time.
+fn faults(name: &str, pages: impl Iterator<Item = u64>) {
+    let before = Counters::now();
+    let (mut ticks, mut count) = (0, 0);
+    for page in pages {
+        ticks += timed(|| physical::write(page, 1_u8));
+        count += 1;
+    }
+    let faults = before.growth(Counter::Faults);
+    say!("bench: {name} {}", ticks / u64::from(count));
+    expect_eq(format_args!("faults of {name}"), faults, count);
+}
+
+fn zap() {
+    const ROUNDS: u64 = 1_000;
+    let page = end_of_ram() - LARGE_PAGE + 5 * PAGE;
+    // Splits the large page that it is in.
+    exerciser::zap(page, 1);
+    let (mut zaps, mut reads) = (0, 0);
+    for _ in 0..ROUNDS {
+        physical::write(page, 1_u8);
+        zaps += timed(|| ports::out_u32(exerciser::COMMAND, exerciser::ZAP));
+        reads += timed(|| _ = ports::in_u32(exerciser::COMMAND));
+    }
+    say!("bench: zap_page {}", (zaps - reads) / ROUNDS);
+}
+
+fn timed(act: impl FnOnce()) -> u64 {
+    let start = time::tsc();
+    act();
+    time::tsc() - start
+}
+
+fn end_of_ram() -> u64 {
+    let ram = start_info::memory_map().filter(|region| region.kind == start_info::RAM);
+    ram.map(|region| region.range.end).max().unwrap_or_default()
 }

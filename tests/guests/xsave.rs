@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! x87, SSE and AVX state is kept across thousands of exits of several kinds, and XCR0 stays what the guest made it.
 #![cfg_attr(target_os = "none", no_std, no_main)]
-// UNSAFETY: the state is loaded and stored by XRSTOR and XSAVE, which are assembly.
+// UNSAFETY: AVX and x87 instructions are assembly.
 #![expect(unsafe_code)]
 
 use core::arch::asm;
@@ -18,64 +18,15 @@ use tests::ports;
 use tests::serial;
 use tests::time;
 use tests::verdict::expect_eq;
+use tests::xsave_area;
+use tests::xsave_area::Area;
+use tests::xsave_area::KEPT;
+use tests::xsave_area::X87_SSE_AVX;
 
 tests::program!(run);
 
-/// XCR0: x87, SSE and AVX.
-const X87_SSE_AVX: u64 = 7;
-
-/// An XSAVE area in the standard format, for x87, SSE and AVX (SDM volume 1, 13.4).
-#[repr(C, align(64))]
-struct Area([u8; 832]);
-
-/// Parts of it, as ranges of offsets, that XRSTOR loads and XSAVE gives back.
-const KEPT: [(&str, core::ops::Range<usize>); 5] = [
-    ("FCW and FSW", 0..4),
-    ("MXCSR", 24..28),
-    // Of each 16 bytes, 10 are the register; `pattern` leaves the others zero.
-    ("ST0 to ST7", 32..160),
-    ("XMM0 to XMM15", 160..416),
-    ("upper halves of YMM0 to YMM15", 576..832),
-];
-
-impl Area {
-    /// A state in which no two registers are alike, different for each `seed`.
-    fn pattern(seed: u8) -> Self {
-        let mut area = Self([0; 832]);
-        for (offset, byte) in area.0.iter_mut().enumerate() {
-            *byte = (offset as u8).wrapping_mul(37).wrapping_add((offset >> 8) as u8).wrapping_add(seed) | 1;
-        }
-        area.0[..32].fill(0);
-        // FCW: all exceptions masked, extended precision. FTW: no register is empty. MXCSR: all masked.
-        area.0[..2].copy_from_slice(&0x037f_u16.to_le_bytes());
-        area.0[4] = 0xff;
-        area.0[24..28].copy_from_slice(&0x1f80_u32.to_le_bytes());
-        for register in area.0[32..160].chunks_mut(16) {
-            register[10..].fill(0);
-        }
-        area.0[416..576].fill(0);
-        // XSTATE_BV: all three are there.
-        area.0[512] = X87_SSE_AVX as u8;
-        area
-    }
-
-    fn load(&self) {
-        // SAFETY: the area is aligned and in the standard format. Rust code of this target uses no such register.
-        unsafe { asm!("xrstor64 [{}]", in(reg) self, in("eax") u32::MAX, in("edx") u32::MAX) };
-    }
-
-    fn store() -> Self {
-        let mut area = Self([0; 832]);
-        // SAFETY: the area is aligned, and XCR0 has nothing that would make it longer.
-        unsafe { asm!("xsave64 [{}]", in(reg) &raw mut area, in("eax") u32::MAX, in("edx") u32::MAX) };
-        area
-    }
-}
-
 fn run() {
-    let cr4 = control::CR4_OSFXSR | control::CR4_OSXMMEXCPT | control::CR4_OSXSAVE;
-    expect_eq("CR4 takes OSXSAVE", control::write_cr4(control::cr4() | cr4), Ok(()));
-    expect_eq("XCR0 takes 7", control::write_xcr(0, X87_SSE_AVX), Ok(()));
+    xsave_area::enable();
     let apic = LocalApic::enabled();
 
     is_kept("nothing", 1, || ());

@@ -16,6 +16,14 @@ pub struct Program {
     pub time_limit_s: u32,
     /// How it must end.
     pub end: End,
+    /// Its virtual CPUs.
+    pub vcpus: u32,
+    /// The machines that it is run on, by their number of physical CPUs.
+    pub cpus: &'static [u32],
+    /// Whether its virtual machine has the exerciser.
+    pub exerciser: bool,
+    /// Whether its memory is there before it starts.
+    pub prefault: bool,
 }
 
 /// How a program ends.
@@ -49,13 +57,19 @@ pub fn console_output() -> impl Iterator<Item = u8> {
 }
 
 /// What lines of `bench` must not exceed, by name. One tick of the lab's TSC is one instruction.
-pub const BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 300), ("uart_status", 500)];
+pub const BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 300), ("uart_status", 500), ("fault_4k", 1500)];
 
 /// Where `unbacked_memory` reads: above any RAM that a program is given, below the APICs.
 pub const UNBACKED: u64 = 0xd000_0000;
 
-/// RAM of each program's virtual machine, in MiB.
+/// RAM of a program's virtual machine that need not have more, in MiB.
 pub const MEMORY_MIB: u32 = 16;
+
+/// Virtual CPUs of the programs that have more than one.
+pub const VCPUS: u32 = 4;
+
+/// They run on as many physical CPUs, on half of that, and on one.
+const SHARED_MORE_AND_MORE: &[u32] = &[VCPUS, VCPUS / 2, 1];
 
 /// All programs.
 pub const PROGRAMS: &[Program] = &[
@@ -103,7 +117,71 @@ pub const PROGRAMS: &[Program] = &[
     ),
     Program::passes("modes", "exits are served alike from long mode down to real mode, and on the way back"),
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
-    Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`"),
+    Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
+        .with_memory(64)
+        .exercised(),
+    Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),
+    Program::passes("bench_smp", "prints what a flush costs while three other CPUs are in the guest")
+        .with_vcpus()
+        .exercised()
+        .on(&[VCPUS]),
+    Program::passes("prefault", "memory that is there from the start costs no fault")
+        .prefaulted()
+        .exercised(),
+    Program::passes("age", "a page tells once that it was read, written or executed")
+        .with_memory(32)
+        .exercised(),
+    Program::passes("all_cpus", "each vCPU of a machine with as many CPUs runs, on a CPU of its own")
+        .exercised()
+        .on(&[]),
+    Program::passes(
+        "ap_start",
+        "INIT and SIPI, in each order that the SDM allows, leave a vCPU in the state that the SDM says",
+    )
+    .with_vcpus(),
+    Program::passes(
+        "ipi",
+        "interrupts between vCPUs reach those whom they address, running or halted, and none is lost",
+    )
+    .with_vcpus(),
+    Program::passes("spin_lock", "a lock's owner is not starved by those who wait for it, and each gets it")
+        .with_vcpus(),
+    Program::passes(
+        "halt_gives_cpu",
+        "a halted vCPU leaves its CPU to others, and its timer still wakes it on time",
+    )
+    .with_vcpus(),
+    Program::passes(
+        "processor_state",
+        "registers that vCPUs share a CPU's for are each vCPU's own, over time slices and changes of CPU",
+    )
+    .with_vcpus()
+    .exercised(),
+    Program::passes(
+        "migrate",
+        "a vCPU that goes from CPU to CPU costs no INVEPT, and never meets a translation that is no more",
+    )
+    .with_memory(32)
+    .exercised()
+    .on(&[4, 2]),
+    Program::passes("zap_stress", "memory keeps what vCPUs write while its mappings are taken away")
+        .with_vcpus()
+        .with_memory(32)
+        .exercised(),
+    Program::passes("protect_stress", "the dirty log misses no write, and no write is lost to it")
+        .with_vcpus()
+        .with_memory(32)
+        .exercised(),
+    Program::passes("remap_stress", "vCPUs see what is mapped while it changes, and nothing that was")
+        .with_vcpus()
+        .exercised(),
+    Program::passes(
+        "collapse_stress",
+        "memory keeps what vCPUs write while large pages are split and made anew",
+    )
+    .with_vcpus()
+    .with_memory(32)
+    .exercised(),
     Program::passes(
         "console_output",
         "all printable characters, and a very long line, arrive complete and in order",
@@ -127,7 +205,37 @@ pub const PROGRAMS: &[Program] = &[
 
 impl Program {
     const fn passes(name: &'static str, promises: &'static str) -> Self {
-        Self { name, promises, memory_mib: MEMORY_MIB, time_limit_s: 20, end: End::Pass }
+        Self {
+            name,
+            promises,
+            memory_mib: MEMORY_MIB,
+            time_limit_s: 20,
+            end: End::Pass,
+            vcpus: 1,
+            cpus: &[1],
+            exerciser: false,
+            prefault: false,
+        }
+    }
+
+    const fn with_vcpus(self) -> Self {
+        Self { vcpus: VCPUS, cpus: SHARED_MORE_AND_MORE, time_limit_s: 60, ..self }
+    }
+
+    const fn on(self, cpus: &'static [u32]) -> Self {
+        Self { cpus, ..self }
+    }
+
+    const fn with_memory(self, memory_mib: u32) -> Self {
+        Self { memory_mib, ..self }
+    }
+
+    const fn exercised(self) -> Self {
+        Self { exerciser: true, ..self }
+    }
+
+    const fn prefaulted(self) -> Self {
+        Self { prefault: true, ..self }
     }
 
     const fn ending(self, end: End) -> Self {

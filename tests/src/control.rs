@@ -72,6 +72,10 @@ control_register!(cr2, write_cr2, "cr2");
 control_register!(cr3, write_cr3, "cr3");
 control_register!(cr4, write_cr4, "cr4");
 control_register!(cr8, write_cr8, "cr8");
+control_register!(dr0, write_dr0, "dr0");
+control_register!(dr1, write_dr1, "dr1");
+control_register!(dr2, write_dr2, "dr2");
+control_register!(dr3, write_dr3, "dr3");
 control_register!(dr6, write_dr6, "dr6");
 control_register!(dr7, write_dr7, "dr7");
 

@@ -8,6 +8,7 @@
 use crate::control;
 use crate::idt::Frame;
 use crate::interrupts;
+use crate::processors;
 use crate::verdict;
 use core::fmt;
 use core::sync::atomic::AtomicU64;
@@ -72,17 +73,39 @@ pub fn code<T>(outcome: Result<T, Exception>) -> Result<(), (u8, u64)> {
     outcome.map(|_| ()).map_err(|exception| exception.code())
 }
 
-/// Where the armed attempt goes on after an exception; 0 while none is armed. Only [`attempt!`](crate::attempt) writes it.
-#[doc(hidden)]
-pub static LANDING: AtomicU64 = AtomicU64::new(0);
+/// The attempt that a vCPU is in, and what its last one raised.
+struct Attempt {
+    /// Where the armed attempt goes on after an exception; 0 while none is armed.
+    landing: AtomicU64,
+    /// The vector that the last attempt raised, or [`NOTHING`].
+    vector: AtomicU64,
+    error_code: AtomicU64,
+    rip: AtomicU64,
+    cr2: AtomicU64,
+}
 
-/// The vector that the last attempt raised, or [`NOTHING`].
-static VECTOR: AtomicU64 = AtomicU64::new(NOTHING);
-static ERROR_CODE: AtomicU64 = AtomicU64::new(0);
-static RIP: AtomicU64 = AtomicU64::new(0);
-static CR2: AtomicU64 = AtomicU64::new(0);
+static ATTEMPTS: [Attempt; processors::MOST] = [const {
+    Attempt {
+        landing: AtomicU64::new(0),
+        vector: AtomicU64::new(NOTHING),
+        error_code: AtomicU64::new(0),
+        rip: AtomicU64::new(0),
+        cr2: AtomicU64::new(0),
+    }
+}; processors::MOST];
 
 const NOTHING: u64 = u64::MAX;
+
+fn attempt() -> &'static Attempt {
+    &ATTEMPTS[processors::current()]
+}
+
+/// What [`attempt!`](crate::attempt) arms, and nothing else.
+#[doc(hidden)]
+#[must_use]
+pub fn landing() -> *mut u64 {
+    attempt().landing.as_ptr()
+}
 
 /// Executes `$body` (a string of assembly, operands as for `asm!`) and gives `Result<(), Exception>`.
 ///
@@ -93,12 +116,12 @@ macro_rules! attempt {
     ($body:expr $(, $($operands:tt)*)?) => {{
         core::arch::asm!(
             "lea {landing}, [rip + 77f]",
-            "mov [rip + {armed}], {landing}",
+            "mov [{armed}], {landing}",
             $body,
             "77:",
-            "mov qword ptr [rip + {armed}], 0",
+            "mov qword ptr [{armed}], 0",
             landing = out(reg) _,
-            armed = sym $crate::exceptions::LANDING,
+            armed = in(reg) $crate::exceptions::landing(),
             $($($operands)*)?
         );
         $crate::exceptions::take()
@@ -108,27 +131,38 @@ macro_rules! attempt {
 /// What the attempt that has just ended raised.
 #[doc(hidden)]
 pub fn take() -> Result<(), Exception> {
-    match VECTOR.swap(NOTHING, Relaxed) {
+    let attempt = attempt();
+    match attempt.vector.swap(NOTHING, Relaxed) {
         NOTHING => Ok(()),
         vector => Err(Exception {
             vector: vector as u8,
-            error_code: ERROR_CODE.load(Relaxed),
-            rip: RIP.load(Relaxed),
-            cr2: CR2.load(Relaxed),
+            error_code: attempt.error_code.load(Relaxed),
+            rip: attempt.rip.load(Relaxed),
+            cr2: attempt.cr2.load(Relaxed),
         }),
     }
 }
 
+/// Runs `handler`, which may attempt something itself, in the middle of an attempt.
+pub(crate) fn amid_attempt(handler: impl FnOnce()) {
+    let attempt = attempt();
+    let (landing, vector) = (attempt.landing.swap(0, Relaxed), attempt.vector.swap(NOTHING, Relaxed));
+    handler();
+    attempt.landing.store(landing, Relaxed);
+    attempt.vector.store(vector, Relaxed);
+}
+
 /// The handler of the vectors below 32.
 pub(crate) fn raised(frame: &mut Frame) {
-    let landing = LANDING.load(Relaxed);
+    let attempt = attempt();
+    let landing = attempt.landing.load(Relaxed);
     if frame.vector == u64::from(NMI) {
         interrupts::traced(NMI, frame.rip);
     } else if landing != 0 {
-        VECTOR.store(frame.vector, Relaxed);
-        ERROR_CODE.store(frame.error_code, Relaxed);
-        RIP.store(frame.rip, Relaxed);
-        CR2.store(control::cr2(), Relaxed);
+        attempt.vector.store(frame.vector, Relaxed);
+        attempt.error_code.store(frame.error_code, Relaxed);
+        attempt.rip.store(frame.rip, Relaxed);
+        attempt.cr2.store(control::cr2(), Relaxed);
         frame.rip = landing;
         frame.rflags &= !control::RFLAGS_TF;
     } else if frame.vector == u64::from(DEBUG) || frame.vector == u64::from(BREAKPOINT) {

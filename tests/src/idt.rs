@@ -118,6 +118,15 @@ pub fn load() {
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
 }
 
+/// Limit and address of the global descriptor table in use.
+#[must_use]
+pub(crate) fn descriptors() -> (u16, u64) {
+    let mut pointer = TablePointer { limit: 0, base: 0 };
+    // SAFETY: SGDT writes the pointer.
+    unsafe { asm!("sgdt [{}]", in(reg) &raw mut pointer, options(nostack, preserves_flags)) };
+    (pointer.limit, pointer.base)
+}
+
 /// A present 64-bit interrupt gate (IF is cleared on delivery) to `handler` in the code segment 0x08.
 fn interrupt_gate(handler: u64) -> [u64; 2] {
     let low = (handler & 0xffff) | 0x08 << 16 | 0x8e00 << 32 | (handler & 0xffff_0000) << 32;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What arrived, in order: every interrupt, NMIs too, and every #DB and #BP that no attempt caught.
+//! What arrived, in order: every interrupt, NMIs too, and every #DB and #BP that no attempt caught. Each vCPU has a
+//! record of its own.
 //!
 //! Handlers only record and acknowledge. Programs look at the record afterwards, which keeps them straight-line.
 
@@ -9,6 +10,7 @@
 use crate::control;
 use crate::exceptions;
 use crate::local_apic::LocalApic;
+use crate::processors;
 use crate::time;
 use core::arch::asm;
 use core::fmt;
@@ -20,7 +22,7 @@ use core::sync::atomic::Ordering::Relaxed;
 /// The vector that the runtime gives to no source and does not acknowledge: the local APIC's spurious interrupt.
 pub const SPURIOUS: u8 = 0xff;
 
-/// How many events are kept; later ones are only counted.
+/// How many events a vCPU keeps; later ones are only counted.
 pub const CAPACITY: usize = 256;
 
 /// One arrival.
@@ -43,6 +45,14 @@ impl fmt::Debug for Event {
     }
 }
 
+/// The record of one vCPU.
+struct Record {
+    events: [Slot; CAPACITY],
+    count: AtomicUsize,
+    /// How often each vector arrived, since the start.
+    arrivals: [AtomicUsize; 256],
+}
+
 struct Slot {
     vector: AtomicU64,
     rip: AtomicU64,
@@ -50,27 +60,47 @@ struct Slot {
     dr6: AtomicU64,
 }
 
-static EVENTS: [Slot; CAPACITY] = [const {
-    Slot { vector: AtomicU64::new(0), rip: AtomicU64::new(0), tsc: AtomicU64::new(0), dr6: AtomicU64::new(0) }
-}; CAPACITY];
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+static RECORDS: [Record; processors::MOST] = [const {
+    Record {
+        events: [const {
+            Slot {
+                vector: AtomicU64::new(0),
+                rip: AtomicU64::new(0),
+                tsc: AtomicU64::new(0),
+                dr6: AtomicU64::new(0),
+            }
+        }; CAPACITY],
+        count: AtomicUsize::new(0),
+        arrivals: [const { AtomicUsize::new(0) }; 256],
+    }
+}; processors::MOST];
 static ACKNOWLEDGE: AtomicBool = AtomicBool::new(true);
 
-/// Forgets all events.
-pub fn forget() {
-    COUNT.store(0, Relaxed);
+fn record() -> &'static Record {
+    &RECORDS[processors::current()]
 }
 
-/// How many events arrived since [`forget`].
+/// Forgets all events of this vCPU.
+pub fn forget() {
+    record().count.store(0, Relaxed);
+}
+
+/// How many events arrived here since [`forget`].
 #[must_use]
 pub fn count() -> usize {
-    COUNT.load(Relaxed)
+    record().count.load(Relaxed)
 }
 
-/// The event with this number, counted from 0, if it arrived and was kept.
+/// How often `vector` has ever arrived at the vCPU `number`.
+#[must_use]
+pub fn arrivals(number: usize, vector: u8) -> usize {
+    RECORDS[number].arrivals[usize::from(vector)].load(Relaxed)
+}
+
+/// The event with this number, counted from 0, if it arrived here and was kept.
 #[must_use]
 pub fn event(number: usize) -> Option<Event> {
-    let slot = EVENTS[..count().min(CAPACITY)].get(number)?;
+    let slot = record().events[..count().min(CAPACITY)].get(number)?;
     Some(Event {
         vector: slot.vector.load(Relaxed) as u8,
         rip: slot.rip.load(Relaxed),
@@ -116,21 +146,23 @@ pub fn take_pending() {
 
 /// The handler of the vectors from 32 on.
 pub(crate) fn arrived(vector: u8, rip: u64) {
-    record(vector, rip, 0);
+    note(vector, rip, 0);
     if vector != SPURIOUS && ACKNOWLEDGE.load(Relaxed) {
-        LocalApic::current().end_of_interrupt();
+        exceptions::amid_attempt(|| LocalApic::current().end_of_interrupt());
     }
 }
 
 /// The handler of NMIs, and of #DB and #BP outside of attempts.
 pub(crate) fn traced(vector: u8, rip: u64) {
     let dr6 = if vector == exceptions::DEBUG { control::take_dr6() } else { 0 };
-    record(vector, rip, dr6);
+    note(vector, rip, dr6);
 }
 
-fn record(vector: u8, rip: u64, dr6: u64) {
-    let number = COUNT.fetch_add(1, Relaxed);
-    if let Some(slot) = EVENTS.get(number) {
+fn note(vector: u8, rip: u64, dr6: u64) {
+    let record = record();
+    record.arrivals[usize::from(vector)].fetch_add(1, Relaxed);
+    let number = record.count.fetch_add(1, Relaxed);
+    if let Some(slot) = record.events.get(number) {
         slot.vector.store(u64::from(vector), Relaxed);
         slot.rip.store(rip, Relaxed);
         slot.tsc.store(time::tsc(), Relaxed);

@@ -16,25 +16,32 @@
 //! It is an ELF file with a PVH note, so Satori, QEMU and others boot it without firmware. It reports on COM1, and its
 //! last line is a [`verdict`]. Built for the host, a program compiles and does nothing.
 //!
-//! A guest program owns its whole machine and has one thread, so what the runtime keeps is kept in statics of atomics.
+//! A guest program owns its whole machine and has a thread for each vCPU, so what the runtime keeps is kept in statics of
+//! atomics.
 #![cfg_attr(not(test), no_std)]
 
 pub mod catalogue;
 pub mod control;
 pub mod cpuid;
 pub mod exceptions;
+pub mod exerciser;
 pub mod idt;
 pub mod interrupts;
 pub mod io_apic;
+pub mod lane;
 pub mod local_apic;
+pub mod madt;
 pub mod msr;
 pub mod paging;
 pub mod physical;
 pub mod ports;
+pub mod processors;
 pub mod serial;
 pub mod start_info;
+pub mod sync;
 pub mod time;
 pub mod verdict;
+pub mod xsave_area;
 
 #[cfg(target_os = "none")]
 mod entry;

@@ -79,8 +79,24 @@ pub const DEADLINE: u32 = 2 << 17;
 pub const DIVIDE_BY_1: u32 = 0b1011;
 /// Spurious-interrupt vector register: the APIC is enabled.
 pub const SOFTWARE_ENABLE: u32 = 1 << 8;
+/// Interrupt command: to the one with the lowest priority of those that are addressed.
+pub const LOWEST_PRIORITY: u32 = 1 << 8;
 /// Interrupt command: delivery mode NMI.
 pub const NMI: u32 = 4 << 8;
+/// Interrupt command: delivery mode INIT, asserted.
+pub const INIT: u32 = 5 << 8 | ASSERT;
+/// Interrupt command: INIT, level, de-asserted; processors of today ignore it.
+pub const INIT_DEASSERT: u32 = 5 << 8 | 1 << 15;
+/// Interrupt command: delivery mode start-up (SIPI); the vector is the page to start at.
+pub const START_UP: u32 = 6 << 8 | ASSERT;
+/// Interrupt command: the destination is logical.
+pub const LOGICAL: u32 = 1 << 11;
+/// Interrupt command: level "assert".
+const ASSERT: u32 = 1 << 14;
+/// Interrupt command: destination shorthand "all including self".
+pub const ALL: u32 = 2 << 18;
+/// Interrupt command: destination shorthand "all excluding self".
+pub const ALL_BUT_SELF: u32 = 3 << 18;
 /// Interrupt command: destination shorthand "self".
 pub const SELF: u32 = 1 << 18;
 
@@ -140,6 +156,26 @@ impl LocalApic {
     /// Sends a fixed interrupt to this CPU.
     pub fn interrupt_self(self, vector: u8) {
         self.write(Register::INTERRUPT_COMMAND, SELF | u32::from(vector));
+    }
+
+    /// Sends an interprocessor interrupt to `destination`, an APIC ID unless `command` says that it is logical.
+    pub fn send(self, destination: u32, command: u32) {
+        match self {
+            Self::XApic => {
+                self.write(Register::INTERRUPT_COMMAND_HIGH, destination << 24);
+                self.write(Register::INTERRUPT_COMMAND, command);
+            }
+            Self::X2Apic => {
+                let whole = u64::from(destination) << 32 | u64::from(command);
+                msr::set(Register::INTERRUPT_COMMAND.msr(), whole);
+            }
+        }
+    }
+
+    /// The destination that means every APIC.
+    #[must_use]
+    pub fn broadcast(self) -> u32 {
+        if self == Self::XApic { 0xff } else { u32::MAX }
     }
 
     /// Starts the timer with `count` ticks, undivided; `mode` is 0 for one-shot, or [`PERIODIC`].

@@ -31,6 +31,22 @@ static DIRECTORY: Directory = Directory([const { AtomicU64::new(0) }; 512]);
 
 /// Makes the first 2 MiB of [`WINDOW`] what `entry`, a page-directory entry, says.
 pub fn map_window(entry: u64) {
+    change_window(entry);
+    // SAFETY: it only makes the CPU forget a translation.
+    unsafe { asm!("invlpg [{}]", in(reg) WINDOW) };
+}
+
+/// The first eight bytes of the window, by whatever translation this CPU has.
+#[must_use]
+pub fn read_window() -> u64 {
+    let value;
+    // SAFETY: `change_window` has put memory there that no Rust object is in, or it faults.
+    unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) WINDOW, options(nostack, preserves_flags)) };
+    value
+}
+
+/// As [`map_window`], but leaves this CPU what it remembers.
+pub fn change_window(entry: u64) {
     DIRECTORY.0[0].store(entry, Relaxed);
     let directory = (&raw const DIRECTORY).addr() as u64;
     let page_map_level_4 = control::cr3() & !0xfff;
@@ -39,7 +55,6 @@ pub fn map_window(entry: u64) {
     unsafe {
         let pointers = entry_of(page_map_level_4, 0).read_volatile() & !0xfff;
         entry_of(pointers, 511).write_volatile(directory | PRESENT | WRITABLE);
-        asm!("invlpg [{}]", in(reg) WINDOW);
     }
 }
 

@@ -50,6 +50,13 @@ pub fn write<W: Word>(address: u64, value: W) {
     unsafe { core::ptr::with_exposed_provenance_mut::<W>(aligned::<W>(address)).write_volatile(value) }
 }
 
+/// Adds to the eight bytes at `address`, whatever other vCPUs do with them.
+#[track_caller]
+pub fn add(address: u64, value: u64) {
+    // SAFETY: `aligned` has refused what Rust knows of.
+    unsafe { asm!("lock add [{}], {}", in(reg) aligned::<u64>(address), in(reg) value, options(nostack)) };
+}
+
 /// Reads the eight bytes at `address`, aligned or not, by one instruction.
 #[must_use]
 #[track_caller]

@@ -5,10 +5,13 @@
 #![expect(unsafe_code)]
 
 use crate::ports;
+use crate::processors;
 use crate::say;
 use core::arch::asm;
 use core::fmt;
 use core::panic::Location;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Sleep control register (ACPI 6.5, 4.8.3.7) of Satori's virtual machine.
 pub const SLEEP_CONTROL: u16 = 0x600;
@@ -25,10 +28,20 @@ pub fn pass() -> ! {
     power_off()
 }
 
-/// Ends the program: `what` says what was expected and what was seen.
+/// Ends the program: `what` says what was expected and what was seen. The first failure is the one that is told.
 #[track_caller]
 pub fn fail(what: impl fmt::Display) -> ! {
-    say!("verdict: fail: {what} ({})", Location::caller());
+    static FAILED: AtomicBool = AtomicBool::new(false);
+    if FAILED.swap(true, Relaxed) {
+        stop();
+    }
+    let vcpu = processors::current();
+    if vcpu == 0 {
+        say!("verdict: fail: {what} ({})", Location::caller());
+    } else {
+        // The first one may be in the middle of a line.
+        say!("\nverdict: fail: on vCPU {vcpu}: {what} ({})", Location::caller());
+    }
     power_off()
 }
 

@@ -7,11 +7,13 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use ci::bundle::Manifest;
 use ci::bundle::VirtualMachine;
 use ci::image::Bundle;
 use ci::lab::Processor;
 use ci::lab::Session;
 
+use crate::Hardware;
 use crate::Lab;
 use crate::guests;
 use crate::report::Report;
@@ -30,14 +32,14 @@ const POWERING_OFF: &str = "] INFO  powering off";
 /// # Errors
 /// On an interrupt.
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
-    let without = |processor| lab.boot(Bundle::Missing, processor);
+    let without = |processor| lab.boot(Bundle::Missing, Hardware { processor, ..Hardware::default() });
     test(report, "bad_input::a_cpu_without_vmx_gets_one_line", || {
         halts_after(without(Processor::WithoutVmx)?, "no VMX")
     })?;
     test(report, "bad_input::a_cpu_without_ept_gets_one_line", || {
         halts_after(without(Processor::WithoutEpt)?, "EPT")
     })?;
-    let with = |bundle| lab.boot(bundle, Processor::Haswell);
+    let with = |bundle| lab.boot(bundle, Hardware::default());
     test(report, "bad_input::no_bundle_gets_one_line", || ends_after(with(Bundle::Missing)?, "no bundle"))?;
     test(report, "bad_input::a_bundle_that_is_no_archive_gets_one_line", || {
         let mut noise: u32 = 1;
@@ -51,23 +53,18 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let kernel = folder.path().join("kernel");
         fs::write(&kernel, "This is no kernel.")?;
-        let machine = VirtualMachine {
-            name: "linux".into(),
-            memory_mib: 64,
-            vcpus: 1,
-            kernel,
-            initrd: None,
-            command_line: None,
-            time_limit_s: None,
-        };
-        let mut machines = vec![machine];
+        let mut machines = vec![VirtualMachine::new("linux", 64, kernel)];
         machines.extend(guests::named(lab, &["reset"])?);
-        runs_the_other(with(Bundle::Of(machines))?, "vm linux: not started: linux.kernel: ")
+        runs_the_other(
+            with(Bundle::Of(Manifest::in_turn(machines)))?,
+            "vm linux: not started: linux.kernel: ",
+        )
     })?;
     test(report, "bad_input::a_vm_larger_than_the_machine_does_not_start", || {
         let mut machines = guests::named(lab, &["cpuid", "reset"])?;
         machines[0].memory_mib = 1 << 20;
-        runs_the_other(with(Bundle::Of(machines))?, "vm cpuid: not started: 1048576 MiB are asked for")
+        let with = with(Bundle::Of(Manifest::in_turn(machines)))?;
+        runs_the_other(with, "vm cpuid: not started: 1048576 MiB are asked for")
     })
 }
 

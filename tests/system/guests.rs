@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use ci::bundle::Manifest;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
 use ci::image::Bundle;
@@ -19,7 +20,9 @@ use tests::catalogue::End;
 use tests::catalogue::PROGRAMS;
 use tests::catalogue::Program;
 
+use crate::Hardware;
 use crate::Lab;
+use crate::flushes::Flushes;
 use crate::report::Report;
 
 /// How long, on this machine's clock, nothing may be printed. A VM's own limit is in emulated time, and shorter.
@@ -28,37 +31,69 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 /// How long the machine may take to power off after its last VM.
 const TIME_TO_POWER_OFF: Duration = Duration::from_secs(30);
 
-/// Runs all programs that `report` wants, on the usual CPU and on one whose APIC has to be reached in another way.
+/// The machines, and what they run: the usual CPU, alone and with others, and one whose APIC has to be reached in
+/// another way.
+const ROUNDS: [Round; 5] = [
+    Round { name: "guest", processor: Processor::Haswell, cpus: 1, runs: |_| true },
+    Round {
+        name: "guest_without_x2apic",
+        processor: Processor::WithoutX2Apic,
+        cpus: 1,
+        runs: |program| program.vcpus == 1,
+    },
+    Round { name: "guest_on_4_cpus", processor: Processor::Haswell, cpus: 4, runs: |_| true },
+    Round { name: "guest_on_2_cpus", processor: Processor::Haswell, cpus: 2, runs: |_| true },
+    Round {
+        name: "guest_on_2_cpus_without_x2apic",
+        processor: Processor::WithoutX2Apic,
+        cpus: 2,
+        // What goes through interrupts between CPUs, the guest's and Satori's own.
+        runs: |program| ["ap_start", "ipi", "zap_stress"].contains(&program.name),
+    },
+];
+
+/// Runs all programs that `report` wants.
 ///
 /// # Errors
 /// When they cannot be built or started, or on an interrupt.
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
-    run_on(lab, report, Round { name: "guest", processor: Processor::Haswell })?;
-    run_on(lab, report, Round { name: "guest_without_x2apic", processor: Processor::WithoutX2Apic })
+    ROUNDS.into_iter().try_for_each(|round| run_on(lab, report, round))
 }
 
-/// All programs, once.
+/// One boot of a machine, and the programs that it runs one after the other.
 #[derive(Clone, Copy)]
 struct Round {
     name: &'static str,
     processor: Processor,
+    cpus: u32,
+    /// Which programs, of those that are made for as many CPUs.
+    runs: fn(&Program) -> bool,
 }
 
 impl Round {
     fn test_name(self, program: &Program) -> String {
         format!("{}::{}", self.name, program.name)
     }
+
+    /// The test that all programs of the round make together.
+    fn flushes(self) -> String {
+        format!("{}::no_invept_global", self.name)
+    }
+
+    fn programs(self) -> impl Iterator<Item = &'static Program> {
+        PROGRAMS.iter().filter(move |program| program.cpus.contains(&self.cpus) && (self.runs)(program))
+    }
 }
 
 fn run_on(lab: &Lab, report: &mut Report, round: Round) -> Result<()> {
-    let wanted: Vec<&Program> =
-        PROGRAMS.iter().filter(|program| report.wants(&round.test_name(program))).collect();
-    if wanted.is_empty() {
+    let mut left: Vec<&Program> =
+        round.programs().filter(|program| report.wants(&round.test_name(program))).collect();
+    if left.is_empty() {
         return Ok(());
     }
-    let machines = declare(lab, &wanted)?;
-    let mut session = lab.boot(Bundle::Of(machines), round.processor)?;
-    let mut left = wanted;
+    let machines = Manifest::in_turn(declare(lab, &left)?);
+    let hardware = Hardware { processor: round.processor, cpus: round.cpus };
+    let mut session = lab.boot(Bundle::Of(machines), hardware)?;
     let ended = follow(&mut session, &mut left, round, report);
     // Those that never ran fail, each by itself; the first of them says why.
     let mut reason = match ended {
@@ -95,13 +130,11 @@ fn declare(lab: &Lab, programs: &[&Program]) -> Result<Vec<VirtualMachine>> {
 fn machine(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<VirtualMachine> {
     let kernel = files.get(program.name).with_context(|| format!("cargo built no {}", program.name))?;
     Ok(VirtualMachine {
-        name: vm_name(program),
-        memory_mib: program.memory_mib,
-        vcpus: 1,
-        kernel: kernel.clone(),
-        initrd: None,
-        command_line: None,
+        vcpus: program.vcpus,
         time_limit_s: Some(program.time_limit_s),
+        exerciser: program.exerciser,
+        prefault: program.prefault,
+        ..VirtualMachine::new(vm_name(program), program.memory_mib, kernel)
     })
 }
 
@@ -109,10 +142,13 @@ fn vm_name(program: &Program) -> String {
     program.name.replace('_', "-")
 }
 
-/// Reads what the machine prints to its end, judging each program as its VM ends and taking it out of `left`.
+/// Reads what the machine prints to its end, judging each program as its VM ends and taking it out of `left`, and in
+/// the end what flushes they needed.
 fn follow(session: &mut Session, left: &mut Vec<&Program>, round: Round, report: &mut Report) -> Result<()> {
     let mut output = Vec::new();
+    let mut flushes = Flushes::default();
     while let Some(line) = session.line(LONGEST_SILENCE)? {
+        flushes.look(&line)?;
         match life(&line) {
             Some((_, Life::Started)) => output.clear(),
             Some((vm, Life::Ended(reason))) => {
@@ -123,6 +159,10 @@ fn follow(session: &mut Session, left: &mut Vec<&Program>, round: Round, report:
             None if line.contains("PANIC in Satori") => bail!("{}", last_words(session, line)),
             None => output.push(line),
         }
+    }
+    match flushes.none_was_global() {
+        Ok(()) => report.passed(&round.flushes()),
+        Err(error) => report.failed(&round.flushes(), format!("{error:#}")),
     }
     session.wait_for_power_off(TIME_TO_POWER_OFF)
 }

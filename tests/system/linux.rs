@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Debian's Linux as a guest, by each of its two ways to be started, down to a shell that answers.
+//! Debian's Linux as a guest, by each of its two ways to be started, down to a shell that answers; and with several CPUs,
+//! busy.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use ci::bundle::VirtualMachine;
+use ci::cargo;
 use ci::lab::Session;
 use ci::run;
 use ci::setup::debian;
@@ -15,11 +18,17 @@ use ci::setup::initramfs;
 use ci::setup::initramfs::PROMPT;
 
 use crate::Lab;
+use crate::flushes::Flushes;
+use crate::lines::line_with;
 use crate::report::Report;
 use crate::test;
 
 /// Until the prompt, on this machine's clock. The bzImage decompresses itself first, which is most of it.
 const TIME_TO_BOOT: Duration = Duration::from_secs(300);
+/// The same, with several CPUs, which the emulator runs in turn.
+const TIME_TO_BOOT_SMP: Duration = Duration::from_secs(600);
+/// For the workload.
+const TIME_TO_WORK: Duration = Duration::from_secs(600);
 /// For a command to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(60);
 
@@ -31,8 +40,8 @@ const CTRL_C: &str = "\x03";
 /// On an interrupt.
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     test(report, "linux::vmlinux_by_pvh_has_a_shell_that_answers", || {
-        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.vmlinux)?;
-        let answer = linux.answer("uname -a; cat /proc/cpuinfo")?;
+        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.vmlinux, Cpus::default())?;
+        let answer = linux.answer("uname -a; cat /proc/cpuinfo", TIME_TO_ANSWER)?;
         ensure!(answer.contains("\nLinux ") && answer.contains("x86_64 GNU/Linux"), "uname -a says {answer}");
         ensure!(
             answer.contains("processor\t: 0") && !answer.contains("processor\t: 1"),
@@ -42,11 +51,48 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         linux.powers_off()
     })?;
     test(report, "linux::bzimage_by_the_64_bit_protocol_has_a_shell_that_answers", || {
-        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.bzimage)?;
-        let answer = linux.answer("echo $((6 * 7))")?;
+        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.bzimage, Cpus::default())?;
+        let answer = linux.answer("echo $((6 * 7))", TIME_TO_ANSWER)?;
         ensure!(answer.contains("\n42\r\n"), "the shell says {answer}");
         linux.powers_off()
-    })
+    })?;
+    test(report, "linux::four_vcpus_on_four_cpus_do_a_workload_right", || works(lab, 4))?;
+    test(report, "linux::four_vcpus_on_two_cpus_do_a_workload_right", || works(lab, 2))
+}
+
+/// A Linux with four vCPUs on so many CPUs sees them, gets the workload right, and needs no global INVEPT for it.
+fn works(lab: &Lab, physical: u32) -> Result<()> {
+    let cpus = Cpus { of_guest: 4, of_machine: physical };
+    let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.vmlinux, cpus)?;
+    let answer = linux.answer("nproc", TIME_TO_ANSWER)?;
+    ensure!(answer.contains("\n4\r\n"), "nproc says {answer}");
+    let answer = linux.answer("workload", TIME_TO_WORK)?;
+    let expected = format!("\nworkload: ok {:016x}\r\n", workload::expected());
+    ensure!(answer.contains(&expected), "expected {expected:?}, but: {answer}");
+    let answer = linux.answer("dmesg", TIME_TO_ANSWER)?;
+    for trouble in ["BUG:", "Oops", "Call Trace", "rcu: INFO", "soft lockup", "Bad page"] {
+        ensure!(!answer.contains(trouble), "the kernel tells of trouble: {answer}");
+    }
+    linux.powers_off_without_invept_global()
+}
+
+/// CPUs of the guest and of the machine.
+#[derive(Clone, Copy)]
+struct Cpus {
+    of_guest: u32,
+    of_machine: u32,
+}
+
+impl Default for Cpus {
+    fn default() -> Self {
+        Self { of_guest: 1, of_machine: 1 }
+    }
+}
+
+/// The program that keeps Linux busy.
+fn workload(lab: &Lab) -> Result<Vec<u8>> {
+    let program = cargo::build_workload(&lab.workshop)?;
+    fs::read(&program).with_context(|| format!("cannot read {}", program.display()))
 }
 
 /// A Linux at its prompt.
@@ -55,28 +101,25 @@ struct Linux {
 }
 
 impl Linux {
-    fn boot(lab: &Lab, kernel: PathBuf) -> Result<Self> {
+    fn boot(lab: &Lab, kernel: PathBuf, cpus: Cpus) -> Result<Self> {
         let files = tempfile::tempdir()?;
         let initrd = files.path().join("initrd");
-        fs::write(&initrd, initramfs::build(&lab.workshop)?)?;
+        fs::write(&initrd, initramfs::build(&lab.workshop, &[("workload", workload(lab)?)])?)?;
         let linux = VirtualMachine {
-            name: "linux".into(),
-            memory_mib: 256,
-            vcpus: 1,
-            kernel,
+            vcpus: cpus.of_guest,
             initrd: Some(initrd),
             command_line: Some(run::KERNEL_COMMAND_LINE.into()),
-            time_limit_s: None,
+            ..VirtualMachine::new("linux", 256, kernel)
         };
-        let mut session = lab.boot_machines(vec![linux])?;
-        session.expect(PROMPT, TIME_TO_BOOT)?;
+        let mut session = lab.boot_machines(vec![linux], cpus.of_machine)?;
+        session.expect(PROMPT, if cpus.of_machine == 1 { TIME_TO_BOOT } else { TIME_TO_BOOT_SMP })?;
         Ok(Self { session })
     }
 
     /// Types `command`, and gives what is printed until the next prompt.
-    fn answer(&mut self, command: &str) -> Result<String> {
+    fn answer(&mut self, command: &str, within: Duration) -> Result<String> {
         self.session.send(&format!("{command}\n"))?;
-        self.session.expect(PROMPT, TIME_TO_ANSWER)
+        self.session.expect(PROMPT, within)
     }
 
     fn is_interrupted_by_ctrl_c(&mut self) -> Result<()> {
@@ -84,7 +127,7 @@ impl Linux {
         self.session.expect("\nwaiting", TIME_TO_ANSWER)?;
         self.session.send(CTRL_C)?;
         self.session.expect(PROMPT, TIME_TO_ANSWER)?;
-        let answer = self.answer("echo $?")?;
+        let answer = self.answer("echo $?", TIME_TO_ANSWER)?;
         ensure!(answer.contains("\n130\r\n"), "after Ctrl-C the shell says {answer}");
         Ok(())
     }
@@ -92,6 +135,17 @@ impl Linux {
     fn powers_off(&mut self) -> Result<()> {
         self.session.send("poweroff -f\n")?;
         self.session.expect("vm linux: ended: powered off", TIME_TO_ANSWER)?;
+        self.session.wait_for_power_off(TIME_TO_ANSWER)
+    }
+
+    fn powers_off_without_invept_global(&mut self) -> Result<()> {
+        self.session.send("poweroff -f\n")?;
+        line_with(&mut self.session, "vm linux: ended: powered off")?;
+        let mut flushes = Flushes::default();
+        while let Some(line) = self.session.line(TIME_TO_ANSWER)? {
+            flushes.look(&line)?;
+        }
+        flushes.none_was_global()?;
         self.session.wait_for_power_off(TIME_TO_ANSWER)
     }
 }

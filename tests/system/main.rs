@@ -5,8 +5,11 @@
 //! tests by parts of their names; options are those of the other harness and mean nothing here.
 
 mod bad_input;
+mod cpus;
+mod flushes;
 mod footprint;
 mod guests;
+mod lines;
 mod linux;
 mod report;
 
@@ -15,6 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use ci::bundle::Manifest;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
 use ci::image::Bundle;
@@ -48,6 +52,7 @@ fn run(report: &mut Report) -> Result<()> {
     setup::everything(&workshop)?;
     let lab = Lab { satori: cargo::build_satori(&workshop)?, workshop };
     report.begin();
+    cpus::run(&lab, report)?;
     guests::run(&lab, report)?;
     linux::run(&lab, report)?;
     bad_input::run(&lab, report)?;
@@ -58,7 +63,20 @@ fn run(report: &mut Report) -> Result<()> {
 const TIME_TO_START: Duration = Duration::from_secs(120);
 
 /// A bundle may ask for more memory than any machine has.
-const LARGEST_MACHINE_MIB: u32 = 1024;
+const LARGEST_MACHINE_MIB: u32 = 1536;
+
+/// The CPUs of a machine.
+#[derive(Clone, Copy, Debug)]
+struct Hardware {
+    processor: Processor,
+    cpus: u32,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self { processor: Processor::default(), cpus: 1 }
+    }
+}
 
 /// What every test boots.
 struct Lab {
@@ -68,21 +86,23 @@ struct Lab {
 
 impl Lab {
     /// Boots Satori with `bundle`, as far as its first words.
-    fn boot(&self, bundle: Bundle, processor: Processor) -> Result<Session> {
+    fn boot(&self, bundle: Bundle, hardware: Hardware) -> Result<Session> {
         let folder = tempfile::tempdir()?;
         let iso = folder.path().join("satori.iso");
         let image = Image { satori: self.satori.clone(), command_line: "when-done=power-off".into(), bundle };
         image.write(&self.workshop, &iso)?;
         let memory_mib = image.machine_memory_mib()?.min(LARGEST_MACHINE_MIB);
-        let machine = Machine { iso, processor, cpus: 1, memory_mib };
+        let Hardware { processor, cpus } = hardware;
+        let machine = Machine { iso, processor, cpus, memory_mib };
         let mut session = machine.boot(&self.workshop)?;
         // The emulator has opened the CD once Satori speaks; then its file may go.
         session.expect("INFO  Satori", TIME_TO_START)?;
         Ok(session)
     }
 
-    fn boot_machines(&self, machines: Vec<VirtualMachine>) -> Result<Session> {
-        self.boot(Bundle::Of(machines), Processor::default())
+    /// Boots Satori with `machines` in turn, on a machine with so many CPUs.
+    fn boot_machines(&self, machines: Vec<VirtualMachine>, cpus: u32) -> Result<Session> {
+        self.boot(Bundle::Of(Manifest::in_turn(machines)), Hardware { cpus, ..Hardware::default() })
     }
 }
 

@@ -39,17 +39,18 @@ poweroff -f
     )
 }
 
-/// An archive (cpio, "newc") that Linux unpacks into its first file system.
+/// An archive (cpio, "newc") that Linux unpacks into its first file system, with `programs` (their names and contents)
+/// in /bin beside busybox.
 ///
 /// # Errors
 /// When busybox cannot be had.
-pub fn build(workshop: &Workshop) -> Result<Vec<u8>> {
+pub fn build(workshop: &Workshop, programs: &[(&str, Vec<u8>)]) -> Result<Vec<u8>> {
     let busybox = debian::busybox(workshop)?;
     let busybox = fs::read(&busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
-    archive(&busybox).context("cannot make the guest's file system")
+    archive(&busybox, programs).context("cannot make the guest's file system")
 }
 
-fn archive(busybox: &[u8]) -> Result<Vec<u8>> {
+fn archive(busybox: &[u8], programs: &[(&str, Vec<u8>)]) -> Result<Vec<u8>> {
     let mut archive = Vec::new();
     for folder in ["bin", "dev", "proc", "sys", "tmp"] {
         append(&mut archive, newc::Builder::new(folder).mode(FOLDER), &[])?;
@@ -58,6 +59,9 @@ fn archive(busybox: &[u8]) -> Result<Vec<u8>> {
     let console = newc::Builder::new("dev/console").mode(CHARACTER_DEVICE).rdev_major(5).rdev_minor(1);
     append(&mut archive, console, &[])?;
     append(&mut archive, newc::Builder::new("bin/busybox").mode(PROGRAM), busybox)?;
+    for (name, content) in programs {
+        append(&mut archive, newc::Builder::new(&format!("bin/{name}")).mode(PROGRAM), content)?;
+    }
     append(&mut archive, newc::Builder::new("init").mode(PROGRAM), init().as_bytes())?;
     newc::trailer(&mut archive)?;
     Ok(archive)
@@ -76,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_archive_reads_back() {
-        let archive = archive(b"busybox' content").unwrap();
+        let archive = archive(b"busybox' content", &[("other", b"another's".to_vec())]).unwrap();
         let mut rest = archive.as_slice();
         let mut files = Vec::new();
         loop {
@@ -94,6 +98,7 @@ mod tests {
             rest = reader.finish().unwrap();
         }
         assert!(files.contains(&("bin/busybox".into(), PROGRAM, b"busybox' content".to_vec())));
+        assert!(files.contains(&("bin/other".into(), PROGRAM, b"another's".to_vec())));
         assert!(files.iter().any(|(name, mode, content)| {
             name == "init" && *mode == PROGRAM && content.starts_with(b"#!/bin/busybox sh\n")
         }));

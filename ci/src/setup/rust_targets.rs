@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The Rust targets that Satori and its test guests are built for.
+//! The Rust targets that Satori, its test guests and their programs are built for.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,10 @@ use crate::workshop::Workshop;
 /// What Satori itself and the guest programs are built for: no operating system, no firmware.
 pub const BARE_METAL: &str = "x86_64-unknown-none";
 
-const TARGETS: [&str; 2] = [BARE_METAL, "x86_64-unknown-uefi"];
+/// What programs for a guest's Linux are built for: linked statically, so that they need no file but their own.
+pub const LINUX: &str = "x86_64-unknown-linux-musl";
+
+const TARGETS: [&str; 3] = [BARE_METAL, LINUX, "x86_64-unknown-uefi"];
 
 /// Adds the targets that the toolchain lacks.
 ///

@@ -67,6 +67,8 @@ fn host_programs(workshop: &Workshop) -> Result<Vec<Program>> {
     // The catalogue of guest programs is checked on the host, too, and so is how we are entered.
     tests.extend(build(workshop, &["--package", "tests", "--package", "boot", "--lib"])?);
     let mut programs: Vec<Program> = tests.into_iter().map(|test| Program::of("host", test)).collect();
+    let loom = build(workshop, &["--package", "hypervisor", "--lib", "--features", "loom"])?;
+    programs.extend(loom.into_iter().map(Program::loom));
     programs.push(Program::documentation(workshop, &HOST_CRATES));
     Ok(programs)
 }
@@ -75,6 +77,7 @@ fn bare_programs(workshop: &Workshop) -> Result<Vec<Program>> {
     // Built by the program, too, but there nobody would see how it goes.
     cargo::build_satori(workshop)?;
     cargo::build_guests(workshop)?;
+    cargo::build_workload(workshop)?;
     let tests = build(workshop, &["--package", "tests", "--test", "system"])?;
     Ok(tests.into_iter().map(|test| Program::of("bare", test)).collect())
 }

@@ -21,6 +21,7 @@ use anyhow::Result;
 use crate::cargo;
 use crate::cargo::Executable;
 use crate::interrupt::Interrupt;
+use crate::steps;
 use crate::test::libtest::Event;
 use crate::test::libtest::Outcome;
 use crate::test::libtest::Reader;
@@ -33,6 +34,8 @@ pub struct Program {
     /// What its tests' names start with.
     label: String,
     command: Command,
+    /// What the names contain of those of its tests that are run.
+    part: Option<&'static str>,
 }
 
 /// What the thread that watches a program tells.
@@ -52,7 +55,13 @@ impl Program {
         command.current_dir(test.crate_folder).arg("--test-threads=1");
         // The system tests run cargo themselves, and by then there is nothing left to build.
         command.env("CARGO_TERM_QUIET", "true");
-        Self { label, command }
+        Self { label, command, part: None }
+    }
+
+    /// The tests of this program that explore every order in which processors may see each other's accesses. Its other
+    /// tests do not work on the explorer's atomics.
+    pub fn loom(test: Executable) -> Self {
+        Self { label: "host loom".into(), part: Some("loom::"), ..Self::of("host", test) }
     }
 
     /// The examples in the documentation of what `packages`, arguments of cargo, select.
@@ -61,7 +70,22 @@ impl Program {
         command.current_dir(workshop.root()).args(["test", "--doc"]).args(packages);
         // Quiet for cargo is terse for its tests, unless they are told otherwise.
         command.args(["--quiet", "--", "--format=pretty", "--test-threads=1"]);
-        Self { label: "host documentation".into(), command }
+        Self { label: "host documentation".into(), command, part: None }
+    }
+
+    /// Makes it run those of its tests that `filter` selects; `false` where there are none.
+    fn select(&mut self, filter: &str) -> Result<bool> {
+        let Some(part) = self.part else {
+            self.command.arg(filter);
+            return Ok(true);
+        };
+        let mut list = Command::new(self.command.get_program());
+        let list = steps::output(list.args(["--list", "--format=terse"]))?;
+        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        let chosen: Vec<&str> = names.filter(|name| name.contains(part) && name.contains(filter)).collect();
+        // Several filters would select what any of them fits.
+        self.command.arg("--exact").args(&chosen);
+        Ok(!chosen.is_empty())
     }
 }
 
@@ -83,12 +107,11 @@ pub fn run(
         for _ in 0..workers {
             let sender = sender.clone();
             scope.spawn(move || {
-                while let Some(mut program) = next() {
+                while let Some(program) = next() {
                     let Some(filter) = own_filter(&program.label, filter.unwrap_or_default()) else {
                         continue;
                     };
-                    program.command.arg(filter);
-                    if let Err(error) = watch(&workshop.interrupt, program, &sender) {
+                    if let Err(error) = watch(&workshop.interrupt, program, filter, &sender) {
                         // Nobody listens any more when another program was broken, too.
                         let _ = sender.send(News::Broken(error));
                         return;
@@ -127,9 +150,12 @@ fn broke_off(status: ExitStatus, failed: bool) -> bool {
     !ended_itself
 }
 
-/// Runs one program to its end.
-fn watch(interrupt: &Interrupt, program: Program, sender: &Sender<News>) -> Result<()> {
-    let Program { label, mut command } = program;
+/// Runs one program, with those of its tests that `filter` selects, to its end.
+fn watch(interrupt: &Interrupt, mut program: Program, filter: &str, sender: &Sender<News>) -> Result<()> {
+    if !program.select(filter)? {
+        return Ok(());
+    }
+    let Program { label, mut command, .. } = program;
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut running = interrupt.spawn(&mut command)?;
     let output = running.child().stdout.take().context("a test program has no standard output")?;

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Lines of Satori's report, and the figures in them.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use ci::lab::Session;
+
+/// Until the next line, on this machine's clock.
+const TIME_TO_TELL: Duration = Duration::from_secs(60);
+
+/// The next line with `text`.
+///
+/// # Errors
+/// When there comes none, or a panic before it.
+pub fn line_with(session: &mut Session, text: &str) -> Result<String> {
+    while let Some(line) = session.line(TIME_TO_TELL)? {
+        ensure!(!line.contains("PANIC in Satori"), "{line}");
+        if line.contains(text) {
+            return Ok(line);
+        }
+    }
+    bail!("the machine ended without {text:?}")
+}
+
+/// The number that stands before `unit`.
+///
+/// # Errors
+/// When there is none.
+pub fn number_before(line: &str, unit: &str) -> Result<u64> {
+    let (before, _) = line.split_once(unit).with_context(|| format!("no {unit:?} in {line:?}"))?;
+    let digits = before.rsplit(' ').next().unwrap_or_default();
+    digits.parse().with_context(|| format!("no number before {unit:?} in {line:?}"))
+}
