@@ -48,7 +48,7 @@ use crate::memory::heap;
 use crate::memory::physical;
 use crate::memory::physical::ALWAYS_MAPPED;
 use crate::memory::physical::DirectMap;
-use crate::mmu::coherence::Coherence;
+use crate::mmu::Coherence;
 use crate::mmu::flush::Provider;
 use crate::schedule::board::Board;
 use crate::schedule::processor;
@@ -189,7 +189,8 @@ fn on_own_stack(state: Start) -> ! {
     let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
     others.release(Box::leak(Box::new(|cpu| processor::run(cpu, board, None))));
     let vmx = cpu.processor.capabilities();
-    let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx, controls };
+    let (controls, shared_controls) = controls;
+    let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx, controls, shared_controls };
     let wanted = boot.option("when-done") == Some("power-off");
     let when_done = WhenDone { wanted, power_off: platform.power_off };
     let archive = bundle(boot, image, direct_map);
@@ -271,8 +272,8 @@ fn kick(apic_id: u32) {
     local_apic::send_interrupt(apic_id, vector::KICK);
 }
 
-/// The controls that all vCPUs run with.
-fn controls(ept: EptCapabilities) -> Result<Controls, MissingControls> {
+/// The controls that vCPUs run with that have a CPU each, and those of vCPUs that share CPUs.
+fn controls(ept: EptCapabilities) -> Result<(Controls, Controls), MissingControls> {
     let capabilities = controls::Capabilities::read(&|msr| NativeMsrs.read(msr));
     let (required, mut wanted) = (vcpu::controls::required(), vcpu::controls::wanted());
     // A VPID whose mappings cannot be dropped is worse than none: without one every entry and exit drops them.
@@ -281,7 +282,8 @@ fn controls(ept: EptCapabilities) -> Result<Controls, MissingControls> {
     for line in negotiated.dropped.to_string().lines() {
         info!("not used: {line}");
     }
-    Ok(negotiated.controls)
+    let shared = vcpu::controls::overcommitted(negotiated.controls, &capabilities);
+    Ok((negotiated.controls, shared))
 }
 
 /// What we run on, and what of it we use.

@@ -7,7 +7,7 @@ use crate::cpu::attention::Attention;
 use crate::cpu::attention::AttentionWord;
 use crate::cpu::number::Padded;
 use crate::cpu::number::current;
-use crate::mmu::coherence::Kick;
+use crate::mmu::Kick;
 use crate::vm::post::Neighbours;
 use core::fmt;
 use core::hint;

@@ -7,7 +7,7 @@ use crate::cpu::number::MAX_CPUS;
 use crate::cpu::number::Padded;
 use crate::cpu::attention::Attention;
 use crate::cpu::cpus::Cpus;
-use crate::mmu::coherence::Coherence;
+use crate::mmu::Coherence;
 use crate::schedule::vpid::Vpids;
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;

@@ -88,7 +88,7 @@ impl Guest<'_> {
             self.vmcs.write(field::VM_ENTRY_INSTRUCTION_LENGTH, instruction_length);
         }
         let (information, error_code) = exception.information();
-        if information.vector() != DEBUG {
+        if information.kind() == event::HARDWARE_EXCEPTION && information.vector() != DEBUG {
             // A fault: when its instruction is tried again, a breakpoint on it that has struck does not strike again.
             let rflags = self.vmcs.read(field::GUEST_RFLAGS);
             self.vmcs.write(field::GUEST_RFLAGS, rflags | rflags::RF);

@@ -5,8 +5,6 @@ use crate::architecture::cr0;
 use crate::architecture::efer;
 use crate::architecture::rflags;
 use crate::console;
-use crate::irqchip::Destination;
-use crate::irqchip::Message;
 use crate::irqchip::local_apic::Effect;
 use crate::vcpu::emulate::RegisterFile;
 use crate::vcpu::end::End;

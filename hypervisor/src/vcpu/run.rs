@@ -11,8 +11,8 @@ use crate::cpu::hardware::tsc;
 use crate::cpu::local_apic::LocalApic;
 use crate::cpu::attention::Attention;
 use crate::cpu::attention::AttentionWord;
-use crate::mmu::coherence::Coherence;
-use crate::mmu::counters::Counter;
+use crate::mmu::Coherence;
+use crate::mmu::Counter;
 use crate::mmu::flush::Generation;
 use crate::mmu::flush::Root;
 use crate::schedule::board::Board;
@@ -199,6 +199,9 @@ impl Carrier<'_> {
         guest.take_mail()?;
         if mem::take(&mut guest.state.flush_linear) {
             self.drop_linear();
+        }
+        if mem::take(&mut guest.state.flush_guest_physical) {
+            self.drop_guest_physical(self.root.generation());
         }
         if mem::take(&mut guest.state.timer_changed) {
             self.arm(guest);

@@ -2,6 +2,7 @@
 //! What a vCPU has beyond its VMCS and its general registers.
 
 use crate::irqchip::local_apic::LocalApic;
+use crate::mmu::GuestPhysical;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
 use crate::vcpu::processor_state::ProcessorState;
@@ -9,6 +10,8 @@ use crate::vmx::exit::ExitReason;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
+/// How often in a row the same access may be refused that the tables permit.
+const MOST_REFUSED: u32 = 100;
 /// Exit reasons that have a counter of their own; what is beyond shares the last.
 const REASONS: usize = 80;
 
@@ -38,6 +41,8 @@ pub struct State {
     pub timer_changed: bool,
     /// Linear mappings are to be dropped: INVVPID before the next entry.
     pub flush_linear: bool,
+    /// Guest-physical mappings that this CPU has are not to be trusted: INVEPT before the next entry.
+    pub flush_guest_physical: bool,
     /// Whether it executes instructions, and if not, what it waits for.
     pub activity: Activity,
     /// It spins: another vCPU might make better use of the CPU. The scheduler takes it back.
@@ -50,8 +55,10 @@ pub struct State {
     pub misc_enable: u64,
     /// Registers that VMX does not switch.
     pub processor: ProcessorState,
-    /// The console held back input because the guest's UART was full.
-    pub input_waits: bool,
+    /// It is to go on on the next CPU. The scheduler takes it there.
+    pub goes_on: bool,
+    /// Where an access was refused last that the tables permit, and how often in a row.
+    refused: (GuestPhysical, u32),
     /// Exits by reason.
     exits: [u64; REASONS],
 }
@@ -73,14 +80,15 @@ impl State {
             attention: true,
             timer_changed: true,
             flush_linear: true,
+            flush_guest_physical: false,
             activity: Activity::WaitForSipi,
             yields: false,
             tsc_offset: 0,
             tsc_adjust: 0,
             misc_enable: 0,
             processor,
-            // What was typed before this vCPU ran raises no interrupt any more.
-            input_waits: true,
+            goes_on: false,
+            refused: (GuestPhysical(0), 0),
             exits: [0; REASONS],
         };
         state.reset(tsc_at_zero);
@@ -137,6 +145,13 @@ impl State {
     /// Raises the interrupt of the local APIC's timer if it is due when the processor's TSC stands at `tsc`.
     pub fn expire_timer(&mut self, tsc: u64) {
         self.apic.expire(self.guest_tsc(tsc));
+    }
+
+    /// An access to `address` was refused that the tables permit. Tells whether to try again.
+    pub fn retry_refused(&mut self, address: GuestPhysical) -> bool {
+        let (last, times) = self.refused;
+        self.refused = (address, if last == address { times + 1 } else { 0 });
+        self.refused.1 < MOST_REFUSED
     }
 
     /// Notes that the timer is to be armed anew before the next entry.

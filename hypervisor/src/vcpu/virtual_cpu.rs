@@ -9,14 +9,17 @@ use crate::cpu::CpuNumber;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
 use crate::memory::physical;
-use crate::mmu::coherence::Coherence;
-use crate::mmu::counters::Counter;
+use crate::mmu::Coherence;
+use crate::mmu::Counter;
 use crate::mmu::residence::Residence;
 use crate::schedule::queue::Sleeper;
 use crate::schedule::vpid::Vpid;
+use crate::vcpu::controls::PAUSE_LOOP_GAP;
+use crate::vcpu::controls::PAUSE_LOOP_WINDOW;
 use crate::vcpu::exits::exception;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::host_state;
+use crate::vcpu::initial_state;
 use crate::vcpu::processor_state::ProcessorState;
 use crate::vcpu::state::State;
 use crate::vm::Vm;
@@ -86,7 +89,7 @@ impl Vcpu {
             vmcs: Vmcs::native(vmcs_region, vm.revision),
             region: Some(region),
             frame: Box::default(),
-            state: State::new(index as u32, vm.timer_input_tick, processor),
+            state: State::new(index as u32, vm.timer_input_tick, vm.started_at, processor),
             vpid,
             residence: Residence::new(),
             pinned,
@@ -178,7 +181,7 @@ impl Vcpu {
             Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
         guest.reset(vm.started_at);
         if let Start::Kernel(entry) = start {
-            guest.enter_kernel(entry);
+            initial_state::write(&mut guest, entry);
         }
     }
 }
@@ -210,6 +213,10 @@ fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
     vmcs.write(field::VM_EXIT_CONTROLS, controls.exit.into_bits());
     vmcs.write(field::VM_ENTRY_CONTROLS, controls.entry.into_bits());
     vmcs.write(field::EXCEPTION_BITMAP, exception::INTERCEPTED);
+    if controls.secondary.pause_loop_exiting() {
+        vmcs.write(field::PLE_GAP, PAUSE_LOOP_GAP);
+        vmcs.write(field::PLE_WINDOW, PAUSE_LOOP_WINDOW);
+    }
     for field in [
         field::PAGE_FAULT_ERROR_CODE_MASK,
         field::PAGE_FAULT_ERROR_CODE_MATCH,

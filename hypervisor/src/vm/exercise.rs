@@ -9,7 +9,7 @@ use crate::devices::exerciser::Window;
 use crate::memory::FRAME;
 use crate::memory::OutOfFrames;
 use crate::mmu::GuestPhysical;
-use crate::mmu::counters::Counter;
+use crate::mmu::Counter;
 use crate::mmu::space::Content;
 use crate::mmu::space::GuestSpace;
 use crate::mmu::space::Ram;

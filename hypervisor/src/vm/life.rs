@@ -3,21 +3,24 @@
 
 use crate::console;
 use crate::console::guest_output::GuestOutput;
+use crate::cpu::hardware::tsc;
+use crate::cpu::number::current;
 use crate::memory::frames;
 use crate::schedule::board::Board;
 use crate::start::WhenDone;
 use crate::vcpu::Vcpu;
 use crate::vm::Offer;
+use crate::vm::Place;
 use crate::vm::Vm;
 use crate::vm::VmError;
 use crate::vm::bundle::Bundle;
 use crate::vm::bundle::MANIFEST;
-use crate::vm::loader::EntryState;
 use crate::vm::manifest::Manifest;
 use crate::vm::manifest::Start;
 use crate::vm::manifest::VmConfig;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
@@ -84,11 +87,11 @@ impl Life {
     fn start(&self, config: &VmConfig, several: bool, board: &'static Board) -> Result<Arc<Vm>, VmError> {
         let free = frames::free_bytes();
         let output = if several { GuestOutput::lines(&config.name) } else { GuestOutput::Bytes };
-        let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, now: tsc() };
-        let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;
-        let vm = Arc::new(vm);
         // With a CPU for each, none has to move.
         let pinned = board.has_room_for(config.vcpus as usize);
+        let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, pinned, now: tsc() };
+        let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;
+        let vm = Arc::new(vm);
         let vcpus = (0..config.vcpus as usize).map(|index| {
             let vpid = board.vpids.take().ok_or(VmError::NoVpid)?;
             Ok(Box::new(Vcpu::new(&vm, index, entry, vpid, pinned)?))
@@ -104,7 +107,7 @@ impl Life {
 
 fn report_start(vm: &Vm, free_before: u64) {
     let memory = &vm.machine.memory;
-    let (bytes, tables, backed) = (memory.bytes(), memory.held_bytes(), memory.backed_bytes());
+    let (bytes, tables, backed) = (memory.bytes(current()), memory.held_bytes(), memory.backed_bytes(current()));
     let own = (free_before - frames::free_bytes()).saturating_sub(backed + tables);
     info!(
         "vm {}: started: {} MiB, {} KiB of tables for them, {} KiB of Satori's own",

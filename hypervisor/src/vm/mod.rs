@@ -11,20 +11,31 @@ pub mod manifest;
 pub mod memory_layout;
 pub mod post;
 
+use crate::console::guest_output::GuestOutput;
+use crate::cpu::number::current;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
+use crate::irqchip::io_apic::IO_APIC_BASE;
+use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::irqchip::local_apic::LocalApic;
 use crate::memory::FRAME;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
-use crate::mmu::ept::Ept;
-use crate::mmu::ram::GuestRam;
+use crate::mmu::Coherence;
+use crate::mmu::space::Content;
+use crate::mmu::space::Features;
+use crate::mmu::space::GuestSpace;
+use crate::mmu::space::Ram;
 use crate::vcpu::cpuid::CpuidTable;
 use crate::vcpu::cpuid::CrystalClock;
 use crate::vcpu::cpuid::Offered;
 use crate::vcpu::cpuid::Profile;
+use crate::vcpu::end::End;
 use crate::vcpu::msr_policy;
+use crate::vcpu::state::State;
 use crate::vm::bundle::Bundle;
 use crate::vm::bundle::BundleError;
+use crate::vm::exercise::Exercise;
 use crate::vm::loader::BootSource;
 use crate::vm::loader::EntryState;
 use crate::vm::loader::File;
@@ -32,11 +43,24 @@ use crate::vm::loader::LoadError;
 use crate::vm::machine::Machine;
 use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::MemoryLayout;
+use crate::vm::post::Neighbours;
+use crate::vm::post::Posts;
 use crate::vmx::capabilities::Capabilities;
+use crate::vmx::exit::ExitReason;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::arch::x86_64::CpuidResult;
+use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering;
 use evmcs::controls::Controls;
+use spin::Mutex;
+use spin::Once;
 
 /// What the machine below offers to virtual machines.
 #[derive(Clone, Copy)]
@@ -47,8 +71,10 @@ pub struct Offer<'a> {
     pub tsc_hz: u64,
     /// What its VMX has.
     pub vmx: Capabilities,
-    /// The controls that vCPUs run with.
+    /// The controls that vCPUs run with that have a CPU each.
     pub controls: Controls,
+    /// The controls that vCPUs run with that share CPUs.
+    pub shared_controls: Controls,
 }
 
 impl fmt::Debug for Offer<'_> {
@@ -84,7 +110,7 @@ pub struct Vm {
     left: AtomicUsize,
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: AtomicU64,
-    exits: Mutex<ExitCounts>,
+    exits: Mutex<BTreeMap<u16, u64>>,
 }
 
 /// After this TSC, and so many seconds, a VM is ended.
@@ -110,6 +136,8 @@ pub enum VmError {
         /// What is left for virtual machines.
         free_mib: u64,
     },
+    /// All VPIDs are taken.
+    NoVpid,
     /// There is not enough memory in the pieces that are needed.
     Memory(OutOfFrames),
     /// Its firmware tables could not be written.
@@ -125,6 +153,7 @@ impl fmt::Display for VmError {
                 f,
                 "{asked_mib} MiB are asked for and {free_mib} free: give it less, or the machine more"
             ),
+            Self::NoVpid => write!(f, "there are 65535 vCPUs already: end some"),
             Self::Memory(error) => error.fmt(f),
             Self::Firmware(error) => error.fmt(f),
         }
@@ -137,38 +166,61 @@ impl From<OutOfFrames> for VmError {
     }
 }
 
+/// Where a machine is made.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// What CPUs show each other so that its memory can change under them.
+    pub coherence: &'a Arc<Coherence>,
+    /// The physical CPUs.
+    pub neighbours: &'static dyn Neighbours,
+    /// Where what it prints goes.
+    pub output: GuestOutput,
+    /// Each of its vCPUs has a CPU of its own.
+    pub pinned: bool,
+    /// The TSC.
+    pub now: u64,
+}
+
 impl Vm {
     /// Makes a machine as `config` declares it, its kernel loaded; and tells how the first vCPU enters that.
     pub fn new(
         config: &VmConfig,
         bundle: &Bundle<'_>,
         offer: &Offer<'_>,
-        surroundings: Surroundings<'_>,
+        place: Place<'_>,
     ) -> Result<(Self, EntryState), VmError> {
         let source = source(config, bundle).map_err(VmError::File)?;
         let layout = MemoryLayout::new(config.memory_mib);
-        let memory = memory(config, &layout, offer, surroundings.coherence)?;
+        let memory = memory(&layout, offer, place.coherence)?;
         let rsdp = firmware::write_tables(&memory, config.vcpus).map_err(VmError::Firmware)?;
         let entry = loader::load(&memory, layout, rsdp, &source).map_err(VmError::Load)?;
         if config.prefault {
-            memory.populate(me, layout.ram())?;
+            for range in layout.ram() {
+                memory.populate(current(), range)?;
+            }
         }
-        let vcpus = config.vcpus as usize;
-        let timer_input_tick = timer_input_tick(offer.tsc_hz);
-        let addresses = (0..config.vcpus).map(|id| LocalApic::new(id, id == 0, timer_input_tick).address());
-        let posts = Posts::new(addresses, surroundings.neighbours);
+        let tick = timer_input_tick(offer.tsc_hz);
+        let addresses = (0..config.vcpus).map(|id| LocalApic::new(id, id == 0, tick).address());
+        let posts = Posts::new(addresses, place.neighbours);
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
+        let mut machine = Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output);
+        if config.exerciser {
+            machine.exercise = Some(Exercise::new(&machine.memory)?);
+        }
+        let ticks = |seconds: NonZeroU32| u64::from(seconds.get()).saturating_mul(offer.tsc_hz);
         let vm = Self {
             name: config.name.clone(),
-            machine: Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, surroundings.output),
+            machine,
             msr_bitmap: msr_bitmap()?,
-            controls: offer.controls,
+            controls: if place.pinned { offer.controls } else { offer.shared_controls },
             revision: offer.vmx.revision,
-            timer_input_tick,
-            started_at: surroundings.now,
-            limit: config.time_limit_s.map(|seconds| TimeLimit::from(surroundings.now, seconds, offer.tsc_hz)),
+            timer_input_tick: tick,
+            started_at: place.now,
+            limit: config
+                .time_limit_s
+                .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
-            left: AtomicUsize::new(vcpus),
+            left: AtomicUsize::new(config.vcpus as usize),
             waiting: AtomicU64::new(0),
             exits: Mutex::default(),
         };
@@ -195,7 +247,11 @@ impl Vm {
 
     /// A vCPU of it has stopped for good; tells whether it was the last.
     pub fn retire_one(&self, state: &State) -> bool {
-        self.exits.lock().add(&state.exits);
+        let mut exits = self.exits.lock();
+        for (reason, count) in state.exit_counts() {
+            *exits.entry(reason.number()).or_default() += count;
+        }
+        drop(exits);
         self.left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
@@ -212,11 +268,35 @@ impl Vm {
         waiting == all && self.machine.posts.are_empty()
     }
 
-    /// How often its guests exited, by reason, the most frequent first.
+    /// How often its vCPUs that have stopped exited, by reason, the most frequent first.
     #[must_use]
     pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
-        self.exits.lock().sorted()
+        let exits = self.exits.lock();
+        let mut counts: Vec<_> = exits
+            .iter()
+            .map(|(&number, &count)| (ExitReason::from_field(u32::from(number)), count))
+            .collect();
+        counts.sort_by_key(|&(_, count)| Reverse(count));
+        counts
     }
+}
+
+/// RAM as the layout has it, none of it touched, and where the registers of devices are.
+fn memory(
+    layout: &MemoryLayout,
+    offer: &Offer<'_>,
+    coherence: &Arc<Coherence>,
+) -> Result<GuestSpace, OutOfFrames> {
+    let features = Features { accessed_dirty: offer.vmx.ept.accessed_dirty() };
+    let memory = GuestSpace::new(Arc::clone(coherence), features)?;
+    for range in layout.ram() {
+        let ram = Ram::new(range.end - range.start)?;
+        memory.set(current(), range, Content::Ram(ram))?;
+    }
+    for page in [LOCAL_APIC_BASE, IO_APIC_BASE] {
+        memory.set(current(), page..page + FRAME, Content::Device)?;
+    }
+    Ok(memory)
 }
 
 fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a>, BundleError> {

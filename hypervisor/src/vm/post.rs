@@ -4,7 +4,7 @@
 use crate::cpu::CpuNumber;
 use crate::irqchip::Message;
 use crate::irqchip::local_apic::Address;
-use crate::irqchip::recipients;
+use crate::irqchip::delivery::recipients;
 use crate::vcpu::mailbox::Mailbox;
 use alloc::boxed::Box;
 use core::fmt::Debug;

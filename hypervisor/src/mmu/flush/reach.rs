@@ -10,7 +10,7 @@ use super::tracking::MAX_VCPUS;
 use crate::cpu::CpuNumber;
 use crate::cpu::number::MAX_CPUS;
 use crate::mmu::Coherence;
-use crate::mmu::counters::Counter;
+use crate::mmu::Counter;
 use crate::mmu::rule::Rule;
 use alloc::sync::Arc;
 use arrayvec::ArrayVec;

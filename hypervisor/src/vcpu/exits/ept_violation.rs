@@ -60,11 +60,11 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     }
     match guest.machine.memory.fault(current(), address, access(qualification)) {
         Fault::Resolved | Fault::Again => {
-            again(guest, qualification);
+            exception::deliver_again(guest, qualification.nmi_unblocking());
             Ok(())
         }
         Fault::Spurious => {
-            again(guest, qualification);
+            exception::deliver_again(guest, qualification.nmi_unblocking());
             stale(guest, address, qualification)
         }
         Fault::Device | Fault::Protected => on_device(guest, DevicePage::Absent, address, qualification),
@@ -80,19 +80,16 @@ fn access(qualification: EptQualification) -> Access {
     Access { read: qualification.read(), write: qualification.write(), execute: qualification.fetch() }
 }
 
-/// What the exit interrupted is done again: the instruction by itself, the delivery of an event by us.
-fn again(guest: &mut Guest<'_>, qualification: EptQualification) {
-    exception::take_back_interrupted_event(guest, qualification.nmi_unblocking());
-}
-
 /// The entry permits what the guest did: this CPU has an older one, which L0 need not have dropped by itself. An entry
 /// that is right and is refused for ever is an end, not a loop.
 #[cold]
 fn stale(guest: &mut Guest<'_>, address: GuestPhysical, qualification: EptQualification) -> Result<(), End> {
-    if !guest.state.retry_fault(address) {
+    if !guest.state.retry_refused(address) {
         let rip = guest.vmcs.read(field::GUEST_RIP);
         return Err(End::Refused { address, access: Guest::access_name(qualification), rip });
     }
+    guest.state.flush_guest_physical = true;
+    guest.state.attention = true;
     Ok(())
 }
 

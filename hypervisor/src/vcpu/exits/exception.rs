@@ -58,12 +58,7 @@ pub fn reflect(guest: &mut Guest<'_>, information: EventInformation) {
     let error_code =
         information.error_code().then(|| guest.vmcs.read(field::VM_EXIT_INTERRUPTION_ERROR_CODE));
     let instruction_length = guest.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH);
-    // The other bits mean something else on the way in.
-    let information = EventInformation::new()
-        .with_vector(information.vector())
-        .with_kind(information.kind())
-        .with_error_code(information.error_code())
-        .with_valid(true);
+    let information = as_injected(information);
     guest.raise(Exception::Intercepted { information, error_code, instruction_length });
 }
 
@@ -80,22 +75,71 @@ fn note_debug_conditions(guest: &mut Guest<'_>) {
 }
 
 /// An event whose delivery the exception cut short comes again: an interrupt goes back to the local APIC, an NMI waits. All
-/// else comes again by itself, since its instruction is executed again. So is an IRET, which had unblocked NMIs.
+/// else comes again by itself, since its instruction is executed again.
 fn take_back_interrupted_event(guest: &mut Guest<'_>, exception: EventInformation) {
     let interrupted = EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION));
-    if exception.nmi_unblocking() && !interrupted.valid() {
-        let blocking = guest.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
-        guest.vmcs.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking | BLOCKED_BY_NMI);
+    if interrupted.valid() {
+        take_back(guest, interrupted);
+    } else if exception.nmi_unblocking() {
+        block_nmis_again(guest);
     }
-    match (interrupted.valid(), interrupted.kind()) {
-        (true, event::EXTERNAL_INTERRUPT) => guest.state.apic.take_back(interrupted.vector()),
-        (true, event::NMI) => {
+}
+
+/// After an exit that has nothing to do with what the guest did: an event whose delivery it cut short is delivered again.
+/// `nmi_unblocking`: it cut an IRET short that had unblocked NMIs.
+#[inline]
+pub fn deliver_again(guest: &mut Guest<'_>, nmi_unblocking: bool) {
+    let interrupted = EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION));
+    if interrupted.valid() {
+        raise_again(guest, interrupted);
+    } else if nmi_unblocking {
+        block_nmis_again(guest);
+    }
+}
+
+#[cold]
+fn raise_again(guest: &mut Guest<'_>, interrupted: EventInformation) {
+    guest.state.attention = true;
+    if take_back(guest, interrupted) {
+        return;
+    }
+    let error_code = interrupted.error_code().then(|| guest.vmcs.read(field::IDT_VECTORING_ERROR_CODE));
+    let instruction_length = guest.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH);
+    guest.raise(Exception::Intercepted {
+        information: as_injected(interrupted),
+        error_code,
+        instruction_length,
+    });
+}
+
+/// Takes an interrupt or an NMI back; `false` if the event is neither.
+fn take_back(guest: &mut Guest<'_>, interrupted: EventInformation) -> bool {
+    match interrupted.kind() {
+        event::EXTERNAL_INTERRUPT => guest.state.apic.take_back(interrupted.vector()),
+        event::NMI => {
             guest.state.nmi = true;
             let blocking = guest.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
             guest.vmcs.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking & !BLOCKED_BY_NMI);
         }
-        _ => {}
+        _ => return false,
     }
+    true
+}
+
+/// An IRET that will be executed again had unblocked NMIs.
+#[cold]
+fn block_nmis_again(guest: &mut Guest<'_>) {
+    let blocking = guest.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
+    guest.vmcs.write(field::GUEST_INTERRUPTIBILITY_STATE, blocking | BLOCKED_BY_NMI);
+}
+
+/// What is told of an event on the way out, less the bits that mean something else on the way in.
+fn as_injected(information: EventInformation) -> EventInformation {
+    EventInformation::new()
+        .with_vector(information.vector())
+        .with_kind(information.kind())
+        .with_error_code(information.error_code())
+        .with_valid(true)
 }
 
 #[cfg(test)]

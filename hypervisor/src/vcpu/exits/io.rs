@@ -6,6 +6,7 @@ use crate::devices::firmware::power::PowerEvent;
 use crate::vcpu::end::End;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::linear;
+use crate::vm::exercise;
 use crate::vm::machine::PortEffect;
 use crate::vmx::exit::IoQualification;
 use evmcs::field;
@@ -61,7 +62,7 @@ fn carry_out_port(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> 
         return carry_out_effect(guest, effect);
     }
     if guest.machine.input_waits() {
-        guest.machine.ask_for_input();
+        guest.machine.posts.neighbours().ask_for_input();
     }
     Ok(())
 }
