@@ -187,7 +187,7 @@ fn on_own_stack(state: Start) -> ! {
     report_footprint(image, memory_end);
     let coherence = Coherence::new(Provider::Native, Box::new(cpus));
     let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
-    others.release(Box::leak(Box::new(|cpu| processor::run(cpu, board, None))));
+    others.release(Box::leak(Box::new(move |cpu| processor::run(cpu, board, None))));
     let vmx = cpu.processor.capabilities();
     let (controls, shared_controls) = controls;
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx, controls, shared_controls };

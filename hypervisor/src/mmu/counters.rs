@@ -85,6 +85,17 @@ impl Counters {
     }
 }
 
+/// "invept_single 12, invept_global 0, …".
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, counter) in Counter::ALL.into_iter().enumerate() {
+            let separator = if place == 0 { "" } else { ", " };
+            write!(f, "{separator}{counter} {}", self.sum(counter))?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

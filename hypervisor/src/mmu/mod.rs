@@ -15,6 +15,7 @@ pub(crate) mod model;
 pub mod ram;
 pub mod residence;
 pub mod rule;
+pub mod space;
 
 pub use coherence::Coherence;
 pub use coherence::Kick;

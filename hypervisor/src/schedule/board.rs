@@ -3,10 +3,10 @@
 
 use crate::cpu::CpuNumber;
 use crate::cpu::PerCpu;
-use crate::cpu::number::MAX_CPUS;
-use crate::cpu::number::Padded;
 use crate::cpu::attention::Attention;
 use crate::cpu::cpus::Cpus;
+use crate::cpu::number::MAX_CPUS;
+use crate::cpu::number::Padded;
 use crate::mmu::Coherence;
 use crate::schedule::vpid::Vpids;
 use crate::vcpu::Vcpu;
@@ -79,7 +79,7 @@ impl Board {
     }
 
     /// Gives a vCPU, resident on no CPU, to the CPU `to`.
-    pub fn hand_over(&self, mut vcpu: Box<Vcpu>, to: CpuNumber) {
+    pub fn hand_over(&self, vcpu: Box<Vcpu>, to: CpuNumber) {
         self.loads[to].fetch_add(1, Ordering::Relaxed);
         // Before it can be seen there: whoever posts from here on tells that CPU.
         vcpu.set_home(to);

@@ -3,9 +3,9 @@
 
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
+use crate::cpu::attention::Attention;
 use crate::cpu::hardware;
 use crate::cpu::hardware::tsc;
-use crate::cpu::attention::Attention;
 use crate::schedule::board::Board;
 use crate::schedule::queue::Queue;
 use crate::schedule::queue::Taken;

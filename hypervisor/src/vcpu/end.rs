@@ -97,7 +97,10 @@ impl fmt::Display for End {
                 write!(f, "{access} of {address}, where neither memory nor a device is, at {rip:#x}")
             }
             Self::Refused { address, access, rip } => {
-                write!(f, "{access} of {address} at {rip:#x} is refused by this CPU or by what is below, though our tables allow it")
+                write!(
+                    f,
+                    "{access} of {address} at {rip:#x} is refused by this CPU or by what is below, though our tables allow it"
+                )
             }
             Self::OutOfMemory { address } => {
                 write!(f, "no memory is left for {address}: give the machine more, or its VMs less")

@@ -25,26 +25,26 @@ pub fn fetch(guest: &Guest<'_>, buffer: &mut [u8; MAX_INSTRUCTION]) -> Result<us
     let base = if guest.in_64_bit_mode() { 0 } else { guest.vmcs.read(field::GUEST_CS_BASE) };
     let linear = address(guest, base, guest.vmcs.read(field::GUEST_RIP));
     let user = guest.privilege_level() == USER;
-    paging(guest).fetch_instruction(&guest.machine.ram, linear, user, buffer).map_err(exception)
+    paging(guest).fetch_instruction(&guest.machine.memory, linear, user, buffer).map_err(exception)
 }
 
 /// Reads memory.
 pub fn read(guest: &Guest<'_>, linear: u64, buffer: &mut [u8]) -> Result<(), Exception> {
     paging(guest)
-        .read_linear(&guest.machine.ram, linear, access(guest, AccessKind::Read), buffer)
+        .read_linear(&guest.machine.memory, linear, access(guest, AccessKind::Read), buffer)
         .map_err(exception)
 }
 
 /// Writes memory.
 pub fn write(guest: &Guest<'_>, linear: u64, bytes: &[u8]) -> Result<(), Exception> {
     paging(guest)
-        .write_linear(&guest.machine.ram, linear, access(guest, AccessKind::Write), bytes)
+        .write_linear(&guest.machine.memory, linear, access(guest, AccessKind::Write), bytes)
         .map_err(exception)
 }
 
 /// Whether `len` bytes, which are in two pages at most, could be written: whether there is RAM, too.
 pub fn check_write(guest: &Guest<'_>, linear: u64, len: usize) -> Result<(), Exception> {
-    let (paging, access, ram) = (paging(guest), access(guest, AccessKind::Write), &guest.machine.ram);
+    let (paging, access, ram) = (paging(guest), access(guest, AccessKind::Write), &guest.machine.memory);
     let last = linear.wrapping_add(len as u64 - 1);
     for byte in [linear, last] {
         let address = paging.translate(ram, byte, access).map_err(exception)?;

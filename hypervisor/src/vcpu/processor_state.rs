@@ -101,6 +101,12 @@ impl ProcessorState {
         }
     }
 
+    /// Whether the processor has the values.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
     /// Takes the values out of the processor, if it has them. This has to be done on the CPU that has them, before
     /// another vCPU's are loaded there.
     pub fn save(&mut self) {

@@ -6,11 +6,11 @@
 
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
+use crate::cpu::attention::Attention;
+use crate::cpu::attention::AttentionWord;
 use crate::cpu::hardware;
 use crate::cpu::hardware::tsc;
 use crate::cpu::local_apic::LocalApic;
-use crate::cpu::attention::Attention;
-use crate::cpu::attention::AttentionWord;
 use crate::mmu::Coherence;
 use crate::mmu::Counter;
 use crate::mmu::flush::Generation;

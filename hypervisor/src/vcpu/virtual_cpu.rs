@@ -177,8 +177,7 @@ impl Vcpu {
         if vm.controls.secondary.enable_vpid() {
             vmcs.write(field::VIRTUAL_PROCESSOR_IDENTIFIER, self.vpid.number());
         }
-        let mut guest =
-            Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
+        let mut guest = Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
         guest.reset(vm.started_at);
         if let Start::Kernel(entry) = start {
             initial_state::write(&mut guest, entry);

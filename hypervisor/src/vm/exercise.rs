@@ -8,8 +8,8 @@ use crate::devices::exerciser::Refused;
 use crate::devices::exerciser::Window;
 use crate::memory::FRAME;
 use crate::memory::OutOfFrames;
-use crate::mmu::GuestPhysical;
 use crate::mmu::Counter;
+use crate::mmu::GuestPhysical;
 use crate::mmu::space::Content;
 use crate::mmu::space::GuestSpace;
 use crate::mmu::space::Ram;
@@ -51,7 +51,9 @@ impl Exercise {
     /// One for a machine whose window is a device at first.
     pub fn new(memory: &GuestSpace) -> Result<Self, OutOfFrames> {
         let ram = || Ram::new(Window::BYTES);
-        Ok(Self { registers: Mutex::default(), alpha: ram()?, beta: ram()? })
+        let exercise = Self { registers: Mutex::default(), alpha: ram()?, beta: ram()? };
+        show(memory, &exercise, Window::Device)?;
+        Ok(exercise)
     }
 
     /// Reads the register at `offset`.
@@ -87,7 +89,9 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
     match command {
         Command::Zap(frames) => memory.zap(me, bytes(&frames)),
         Command::LogStart => memory.start_log(me).map_err(|_| Refused)?,
-        Command::LogFetch(frames) => value = memory.fetch_log(me, frames.start, (frames.end - frames.start) as u32) as u32,
+        Command::LogFetch(frames) => {
+            value = memory.fetch_log(me, frames.start, (frames.end - frames.start) as u32) as u32
+        }
         Command::LogStop => memory.stop_log(me),
         Command::Window(window) => show(memory, exercise, window).map_err(|_| Refused)?,
         Command::Migrate => {}

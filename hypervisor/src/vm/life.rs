@@ -86,6 +86,10 @@ impl Life {
 
     fn start(&self, config: &VmConfig, several: bool, board: &'static Board) -> Result<Arc<Vm>, VmError> {
         let free = frames::free_bytes();
+        let free_mib = free.saturating_sub(RESERVE) >> 20;
+        if u64::from(config.memory_mib) > free_mib {
+            return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
+        }
         let output = if several { GuestOutput::lines(&config.name) } else { GuestOutput::Bytes };
         // With a CPU for each, none has to move.
         let pinned = board.has_room_for(config.vcpus as usize);
@@ -107,7 +111,8 @@ impl Life {
 
 fn report_start(vm: &Vm, free_before: u64) {
     let memory = &vm.machine.memory;
-    let (bytes, tables, backed) = (memory.bytes(current()), memory.held_bytes(), memory.backed_bytes(current()));
+    let (bytes, tables, backed) =
+        (memory.bytes(current()), memory.held_bytes(), memory.backed_bytes(current()));
     let own = (free_before - frames::free_bytes()).saturating_sub(backed + tables);
     info!(
         "vm {}: started: {} MiB, {} KiB of tables for them, {} KiB of Satori's own",

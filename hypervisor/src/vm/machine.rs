@@ -85,7 +85,13 @@ pub struct Machine {
 impl Machine {
     /// A machine after RESET.
     #[must_use]
-    pub fn new(memory: GuestSpace, cpuid: CpuidTable, cr4_has: u64, posts: Posts, output: GuestOutput) -> Self {
+    pub fn new(
+        memory: GuestSpace,
+        cpuid: CpuidTable,
+        cr4_has: u64,
+        posts: Posts,
+        output: GuestOutput,
+    ) -> Self {
         Self {
             memory,
             posts,

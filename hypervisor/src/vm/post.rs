@@ -3,8 +3,8 @@
 
 use crate::cpu::CpuNumber;
 use crate::irqchip::Message;
-use crate::irqchip::local_apic::Address;
 use crate::irqchip::delivery::recipients;
+use crate::irqchip::local_apic::Address;
 use crate::vcpu::mailbox::Mailbox;
 use alloc::boxed::Box;
 use core::fmt::Debug;

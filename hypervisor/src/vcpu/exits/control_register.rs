@@ -155,7 +155,7 @@ fn set_long_mode(guest: &mut Guest<'_>, efer: u64) {
 fn load_directory_pointers(guest: &mut Guest<'_>) -> Result<(), Exception> {
     let table = GuestPhysical(guest.vmcs.read(field::GUEST_CR3) & 0xffff_ffe0);
     let mut bytes = [0; 32];
-    guest.machine.ram.read(table, &mut bytes).map_err(|_| Exception::GeneralProtection)?;
+    guest.machine.memory.read(table, &mut bytes).map_err(|_| Exception::GeneralProtection)?;
     let beyond_address = u64::MAX << guest.machine.cpuid.physical_bits();
     let mut pointers = [0; 4];
     for (pointer, bytes) in pointers.iter_mut().zip(bytes.chunks_exact(8)) {

@@ -25,7 +25,10 @@ pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
             Ok(())
         }
         ExitReason::IO_INSTRUCTION => io::handle(guest),
-        ExitReason::WRMSR => msr::write(guest),
+        ExitReason::WRMSR => {
+            msr::write(guest);
+            Ok(())
+        }
         ExitReason::RDMSR => {
             msr::read(guest);
             Ok(())

@@ -3,7 +3,6 @@
 
 use crate::cpu::hardware::tsc;
 use crate::irqchip::local_apic::Effect;
-use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::msr_policy;
@@ -28,7 +27,7 @@ pub fn read(guest: &mut Guest<'_>) {
 }
 
 /// WRMSR.
-pub fn write(guest: &mut Guest<'_>) -> Result<(), End> {
+pub fn write(guest: &mut Guest<'_>) {
     let registers = &guest.frame.registers;
     let msr = MsrIndex(registers.rcx as u32);
     let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;
@@ -36,11 +35,10 @@ pub fn write(guest: &mut Guest<'_>) -> Result<(), End> {
         Ok(None) => guest.advance(),
         Ok(Some(effect)) => {
             guest.advance();
-            return guest.carry_out(effect);
+            guest.carry_out(effect);
         }
         Err(exception) => guest.raise(exception),
     }
-    Ok(())
 }
 
 fn value_of(guest: &Guest<'_>, msr: MsrIndex) -> Result<u64, Exception> {
