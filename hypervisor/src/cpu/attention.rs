@@ -62,9 +62,16 @@ impl AttentionWord {
     /// Its CPU will go to a guest or halt, unless there is something to look at: which it is told.
     #[inline]
     pub fn go_away(&self) -> Attention {
-        self.away.store(1, Ordering::Relaxed);
+        self.mark_away();
         fence(Ordering::SeqCst);
         self.look()
+    }
+
+    /// The first half of [`Self::go_away`], for a CPU that has more to publish: then comes `fence(SeqCst)`, then
+    /// [`Self::look`].
+    #[inline]
+    pub fn mark_away(&self) {
+        self.away.store(1, Ordering::Relaxed);
     }
 
     /// Its CPU is back, or has not gone.
