@@ -184,7 +184,7 @@ fn on_own_stack(state: Start) -> ! {
     let cpus: &'static Cpus = Box::leak(Box::new(Cpus::new(cpu.apic.id(), kick)));
     let likeness = Likeness::of_this_cpu(clock, cpu.processor.capabilities());
     let others = others(boot, image, direct_map, &platform, cpus, likeness);
-    report_footprint(image, memory_end);
+    report_footprint(image, memory_end, cpus.count());
     let coherence = Coherence::new(Provider::Native, Box::new(cpus));
     let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
     others.release(Box::leak(Box::new(move |cpu| processor::run(cpu, board, None))));
@@ -304,7 +304,7 @@ fn report_machine(boot: &BootInfo, platform: &Platform, clock: Clock) {
 }
 
 /// What Satori takes for itself, before there is any virtual machine.
-fn report_footprint(image: &ImageLayout, memory_end: u64) {
+fn report_footprint(image: &ImageLayout, memory_end: u64, cpus: usize) {
     let whole = image.physical();
     let (tables, stacks) = address_space::held_bytes();
     let bitmap = FrameBitmap::words_for((memory_end / FRAME) as usize) as u64 * 8;
@@ -314,6 +314,7 @@ fn report_footprint(image: &ImageLayout, memory_end: u64) {
         ("stacks", stacks),
         ("page tables", tables),
         ("frame allocator", bitmap),
+        ("VMXON regions", cpus as u64 * FRAME),
     ];
     let total: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
     let mut text = String::new();

@@ -64,14 +64,15 @@ impl AttentionWord {
     /// Its CPU will go to a guest or halt, unless there is something to look at: which it is told.
     #[inline]
     pub fn go_away(&self) -> Attention {
-        self.show_away();
+        self.mark_away();
         fence(Ordering::SeqCst);
         self.look()
     }
 
-    /// The first half of [`Self::go_away`], for a caller that has a full fence of its own before it looks.
+    /// The first half of [`Self::go_away`], for a CPU that has more to publish: then comes `fence(SeqCst)`, then
+    /// [`Self::look`].
     #[inline]
-    pub fn show_away(&self) {
+    pub fn mark_away(&self) {
         self.away.store(1, Ordering::Relaxed);
     }
 

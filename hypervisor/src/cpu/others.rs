@@ -28,7 +28,8 @@ use core::hint;
 use log::warn;
 use spin::Once;
 
-/// Bytes of the stack that another CPU runs on.
+/// Bytes of the stack that another CPU runs on. An exit of a guest takes about 1 KiB, making a machine about 25; only the
+/// manifest's parser, for which the boot CPU's stack is larger, takes more.
 const STACK: u64 = 32 << 10;
 
 // Times, in microseconds. The first two are the SDM's (vol. 3, "Typical BSP Initialization Sequence").

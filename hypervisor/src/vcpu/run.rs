@@ -136,7 +136,7 @@ impl Carrier<'_> {
     #[inline(always)]
     fn round(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
         // From here on who changes guest memory waits for this CPU, and who wants its attention interrupts it.
-        self.attention.show_away();
+        self.attention.mark_away();
         if let Some(generation) = self.coherence.occupancy.enter(self.number, self.root) {
             self.drop_guest_physical(generation);
         }
