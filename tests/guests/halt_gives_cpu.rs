@@ -2,7 +2,6 @@
 //! A halted vCPU leaves its CPU to the others, and its timer still wakes it: on time, in order, over a vCPU that spins.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
@@ -13,7 +12,6 @@ use tests::local_apic::LocalApic;
 use tests::processors;
 use tests::say;
 use tests::time;
-use tests::verdict::expect_eq;
 use tests::verdict::expect_within;
 
 tests::program!(run);
@@ -35,7 +33,6 @@ const ROUNDS: u64 = 5;
 /// When each vCPU is to wake next, and when it has; 0 for "not yet".
 static DUE: [AtomicU64; VCPUS] = [const { AtomicU64::new(0) }; VCPUS];
 static WOKE: [AtomicU64; VCPUS] = [const { AtomicU64::new(0) }; VCPUS];
-static SLEEPING: AtomicBool = AtomicBool::new(true);
 
 fn run() {
     let alone = computed();
@@ -48,10 +45,6 @@ fn run() {
     say!("count: hundredths_with_others_halted {}", with_others_halted * 100 / alone);
     let least = alone * LEAST_WITH_OTHERS_HALTED / 100;
     expect_within("rounds while the others are halted", with_others_halted, least..=2 * alone);
-    SLEEPING.store(false, Release);
-    for number in 1..VCPUS {
-        LocalApic::current().send(number as u32, WAKE.into());
-    }
     timers_fire_in_order();
 }
 
@@ -64,22 +57,29 @@ fn computed() -> u64 {
     rounds
 }
 
-/// Halts until it is told otherwise; then sets its timer as it is told, and halts until that has fired.
+/// Halts until it is told when to wake; then sets its timer and halts until that has fired. Over and over.
 fn sleep(number: usize) {
-    while SLEEPING.load(Acquire) {
-        interrupts::wait();
-    }
     let apic = LocalApic::current();
     loop {
-        // This one may spin: until it has been told, nothing is measured.
-        tests::sync::until(|| DUE[number].load(Acquire) != 0);
-        let due = DUE[number].swap(0, Relaxed);
+        while DUE[number].load(Acquire) == 0 {
+            interrupts::wait();
+        }
         interrupts::forget();
-        let ticks = due.saturating_sub(time::tsc());
-        apic.start_timer(TIMER, 0, u32::try_from(ticks).unwrap_or(u32::MAX));
+        let ticks = DUE[number].swap(0, Relaxed).saturating_sub(time::tsc());
+        // A count of zero would never fire.
+        apic.start_timer(TIMER, 0, u32::try_from(ticks.max(1)).unwrap_or(u32::MAX));
+        WOKE[number].store(timer_fired(), Release);
+    }
+}
+
+/// Halts until the timer's interrupt is among those that arrived, and gives the TSC in its handler.
+fn timer_fired() -> u64 {
+    loop {
         interrupts::wait();
-        expect_eq("what ended HLT", interrupts::vectors(), [Some(TIMER), None]);
-        WOKE[number].store(interrupts::event(0).map_or(1, |event| event.tsc), Release);
+        let mut events = (0..interrupts::count()).filter_map(interrupts::event);
+        if let Some(event) = events.find(|event| event.vector == TIMER) {
+            return event.tsc;
+        }
     }
 }
 
@@ -92,6 +92,7 @@ fn timers_fire_in_order() {
         });
         for number in 1..VCPUS {
             DUE[number].store(due[number], Release);
+            LocalApic::current().send(number as u32, WAKE.into());
         }
         time::wait_for("the timers of all halted vCPUs", 2_000_000, || {
             (1..VCPUS).all(|number| WOKE[number].load(Acquire) != 0)

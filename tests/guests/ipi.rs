@@ -36,13 +36,14 @@ const HALTING_RING: u8 = 0x70;
 const SENT_BY_EACH: usize = 2_500;
 const ROUNDS: usize = 500;
 
-/// What the other vCPUs do meanwhile.
-const SPIN: u32 = 0;
-const HALT: u32 = 1;
-const TO_X2APIC: u32 = 2;
-const RUN_RINGS: u32 = 3;
+/// What the other vCPUs do meanwhile. No order is given twice in a row.
+const WAIT: u32 = 0;
+const SPIN: u32 = 1;
+const HALT: u32 = 2;
+const TO_X2APIC: u32 = 3;
+const RUN_RINGS: u32 = 4;
 
-static ORDER: AtomicU32 = AtomicU32::new(SPIN);
+static ORDER: AtomicU32 = AtomicU32::new(WAIT);
 /// How many have taken the order.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -85,6 +86,7 @@ fn order(what: u32) {
 
 fn obey(number: usize) {
     set_logical_id(number);
+    sync::until(|| ORDER.load(Acquire) != WAIT);
     loop {
         let order = ORDER.load(Acquire);
         if order == TO_X2APIC {
