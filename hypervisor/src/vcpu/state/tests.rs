@@ -40,7 +40,7 @@ fn use_all(state: &mut State) {
     *yields = true;
     *tsc_offset = 0x5555;
     *tsc_adjust = 0x5555;
-    *misc_enable = 0;
+    *misc_enable = u64::MAX;
     processor.set_xcr0(7);
     processor.set_cr2(0x5555);
     processor.set_dr6(0x5555);
