@@ -3,7 +3,42 @@
 
 /// A rule. Where one is kept the code asks [`Rule::kept`], which outside of tests is always so, and costs nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {}
+pub enum Rule {
+    /// A change that takes something away is flushed.
+    Flush,
+    /// Nothing is released, and no *removed* marker taken away, before the flush is over.
+    ReleaseAfterFlush,
+    /// A flush bumps every live root, loaded or not.
+    BumpUnloadedRoots,
+    /// A flush bumps before it looks who is in a guest, with a fence between.
+    FenceAfterBump,
+    /// A CPU shows the root that it is about to enter before it reads that root's generation.
+    PublishBeforeReadingGeneration,
+    /// There is a fence between the two.
+    FenceAfterPublish,
+    /// A native flush waits until every CPU that may use old translations has left its guest, or is credited.
+    WaitForGuests,
+    /// What is credited is the generation that was read before the INVEPT or the hypercall, never a later one.
+    CreditTheSample,
+    /// A list of ranges takes a CPU from the generation before it to its own, and no further.
+    ListCreditsOnlyItsPredecessor,
+    /// A remote flush that failed, even after partial work, credits nothing, and a native one follows.
+    FailureCreditsNothing,
+    /// A remote flush reaches every distinct root that a vCPU has loaded.
+    FlushEveryLoadedRoot,
+    /// A new root is credited on no CPU, even if its page was another root's before.
+    FreshRootIsUncredited,
+    /// A vCPU that comes to a CPU flushes its linear translations there.
+    InvvpidOnArrival,
+    /// So does one that has run nowhere yet: its VPID may have been another vCPU's.
+    FreshVpidIsFlushed,
+    /// A grace period waits for the CPUs that read.
+    WaitForReaders,
+    /// A CPU shows that it reads before it reads anything, with a fence between.
+    FenceAfterReading,
+    /// The end of a section within another one does not end the outer one.
+    OuterSectionLasts,
+}
 
 impl Rule {
     /// Whether it is kept: always, but in tests that break it.
