@@ -13,6 +13,7 @@ use crate::boot_info::StartError;
 use crate::console;
 use crate::console::serial::COM1_IRQ;
 use crate::cpu::Cpu;
+use crate::cpu::CpuNumber;
 use crate::cpu::clock::Clock;
 use crate::cpu::descriptors;
 use crate::cpu::descriptors::Descriptors;
@@ -185,7 +186,7 @@ fn cpu(clock: Clock, platform: &Platform, descriptors: Descriptors) -> Result<Cp
     let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
     // SAFETY: VMX is on, on this CPU, and stays on.
     let instructions = unsafe { NativeInstructions::new() };
-    Ok(Cpu { slot: VmcsSlot::native(0, instructions), processor, apic, descriptors })
+    Ok(Cpu { number: CpuNumber::BOOT, slot: VmcsSlot::native(0, instructions), processor, apic, descriptors })
 }
 
 /// The controls that all vCPUs run with.

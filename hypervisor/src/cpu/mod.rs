@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One physical CPU: its tables, its interrupts, its clock.
+//! Physical CPUs: the tables, interrupts and clock of each, who is there, and how they reach each other.
 
+pub mod attention;
 #[cfg(target_os = "none")]
 pub mod clock;
+pub mod cpus;
 #[cfg(target_os = "none")]
 pub mod descriptors;
 pub mod hardware;
@@ -17,6 +19,7 @@ pub mod pic;
 #[cfg(target_os = "none")]
 pub mod power;
 
+pub use cpus::Cpus;
 pub use number::CpuNumber;
 pub use number::PerCpu;
 
@@ -24,6 +27,8 @@ pub use number::PerCpu;
 #[cfg(target_os = "none")]
 #[derive(Debug)]
 pub struct Cpu {
+    /// Which one it is.
+    pub number: CpuNumber,
     /// Its place for the current VMCS.
     pub slot: evmcs::VmcsSlot,
     /// Its VMX.
@@ -40,6 +45,8 @@ pub mod vector {
     pub const TIMER: u8 = 0x20;
     /// A character came in on the serial port.
     pub const SERIAL: u8 = 0x21;
+    /// Another CPU wants something: see [`attention`](super::attention).
+    pub const KICK: u8 = 0x22;
     /// What the local APIC raises when there is nothing to raise (SDM vol. 3, "Spurious Interrupt").
     pub const SPURIOUS: u8 = 0xff;
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Physical CPUs by number, and arrays with a place for each of them.
+//! Physical CPUs by number, which of them this is, and arrays with a place for each of them.
+
+// UNSAFETY: this CPU's number is read by GS.
+#![cfg_attr(target_os = "none", expect(unsafe_code))]
 
 use core::array;
 use core::fmt;
@@ -10,6 +13,7 @@ pub const MAX_CPUS: usize = if cfg!(feature = "loom") { 4 } else { 64 };
 
 /// A physical CPU: 0 is the one that booted, the others follow in the order of ACPI's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
 pub struct CpuNumber(u8);
 
 impl CpuNumber {
@@ -39,6 +43,44 @@ impl fmt::Display for CpuNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CPU {}", self.0)
     }
+}
+
+/// The CPU that this code runs on.
+#[cfg(target_os = "none")]
+#[must_use]
+#[inline]
+pub fn current() -> CpuNumber {
+    let number: u32;
+    // SAFETY: GS base is that of this CPU's area, as `per_cpu::enter` has set it before anything else; the number is its
+    // first byte.
+    unsafe {
+        core::arch::asm!(
+            "movzx {:e}, byte ptr gs:[0]", out(reg) number, options(pure, readonly, nostack, preserves_flags)
+        );
+    }
+    CpuNumber(number as u8)
+}
+
+/// The CPU that this thread stands for: the boot CPU, unless it was told another by [`set_current`].
+#[cfg(not(target_os = "none"))]
+#[must_use]
+pub fn current() -> CpuNumber {
+    CURRENT.with(core::cell::Cell::get)
+}
+
+/// Lets this thread stand for another CPU.
+#[cfg(not(target_os = "none"))]
+pub fn set_current(cpu: CpuNumber) {
+    CURRENT.with(|current| current.set(cpu));
+}
+
+#[cfg(feature = "loom")]
+loom::thread_local! {
+    static CURRENT: core::cell::Cell<CpuNumber> = core::cell::Cell::new(CpuNumber::BOOT);
+}
+#[cfg(not(any(target_os = "none", feature = "loom")))]
+std::thread_local! {
+    static CURRENT: core::cell::Cell<CpuNumber> = const { core::cell::Cell::new(CpuNumber::BOOT) };
 }
 
 /// One of each for every CPU that there can be.
@@ -87,5 +129,14 @@ mod tests {
         assert!(places.iter().all(|(cpu, &place)| place == cpu.index() && places[cpu] == place));
         assert_eq!(CpuNumber::all().count(), MAX_CPUS);
         assert_eq!(CpuNumber::new(MAX_CPUS), None);
+    }
+
+    #[cfg(not(feature = "loom"))]
+    #[test]
+    fn each_thread_stands_for_its_own_cpu() {
+        let third = CpuNumber::new(3).unwrap();
+        set_current(third);
+        assert_eq!(std::thread::spawn(current).join().unwrap(), CpuNumber::BOOT);
+        assert_eq!(current(), third);
     }
 }

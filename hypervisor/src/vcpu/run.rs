@@ -96,7 +96,7 @@ impl<'a> Vcpu<'a> {
         // Whatever this CPU has cached under these tags is of others.
         cpu.processor.invept(Invept::SingleContext { pointer: vm.ept_pointer() });
         cpu.processor.invvpid_single(self.vpid);
-        let Cpu { slot, descriptors, apic, processor } = cpu;
+        let Cpu { slot, descriptors, apic, processor, .. } = cpu;
         let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         host_state::write(&mut vmcs, descriptors, &self.frame);
         let mut guest = Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &vm.machine };
