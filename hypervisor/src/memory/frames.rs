@@ -71,7 +71,8 @@ impl Frames {
     /// Takes back frames that were forgotten, so that they can be given back.
     ///
     /// # Safety
-    /// They were [`Frames`] of this length, and nobody uses them.
+    /// They were [`Frames`] of this length, or part of some that is never dropped here; when what comes back is dropped, nobody
+    /// uses them.
     pub(crate) unsafe fn from_forgotten(start: u64, bytes: u64) -> Self {
         Self { start, bytes }
     }

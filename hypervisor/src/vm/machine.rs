@@ -14,7 +14,7 @@ use crate::irqchip::local_apic::LocalApic;
 use crate::irqchip::local_apic::Mode;
 use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
-use crate::mmu::ram::GuestRam;
+use crate::mmu::GuestSpace;
 use crate::vcpu::cpuid::CpuidTable;
 use spin::Mutex;
 
@@ -51,8 +51,8 @@ struct UartAndLine {
 /// All that vCPUs of a virtual machine share.
 #[derive(Debug)]
 pub struct Machine {
-    /// The guest's RAM.
-    pub ram: GuestRam,
+    /// The guest's memory.
+    pub ram: GuestSpace,
     /// What CPUID answers.
     pub cpuid: CpuidTable,
     /// CR4 bits that the processor lets a guest set.
@@ -64,7 +64,7 @@ pub struct Machine {
 impl Machine {
     /// A machine after RESET.
     #[must_use]
-    pub fn new(ram: GuestRam, cpuid: CpuidTable, cr4_has: u64) -> Self {
+    pub fn new(ram: GuestSpace, cpuid: CpuidTable, cr4_has: u64) -> Self {
         Self { ram, cpuid, cr4_has, uart: Mutex::default(), io_apic: Mutex::default() }
     }
 

@@ -9,13 +9,19 @@ pub mod machine;
 pub mod manifest;
 pub mod memory_layout;
 
+use crate::cpu::CpuNumber;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
 use crate::memory::FRAME;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
-use crate::mmu::ept::Ept;
-use crate::mmu::ram::GuestRam;
+use crate::mmu::Coherence;
+use crate::mmu::GuestSpace;
+use crate::mmu::Kick;
+use crate::mmu::flush::Provider;
+use crate::mmu::space::Content;
+use crate::mmu::space::Features;
+use crate::mmu::space::Ram;
 use crate::vcpu::cpuid::CpuidTable;
 use crate::vcpu::cpuid::CrystalClock;
 use crate::vcpu::cpuid::Offered;
@@ -31,6 +37,7 @@ use crate::vm::machine::Machine;
 use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::MemoryLayout;
 use crate::vmx::capabilities::Capabilities;
+use alloc::boxed::Box;
 use core::arch::x86_64::CpuidResult;
 use core::fmt;
 use core::num::NonZeroU32;
@@ -69,8 +76,6 @@ pub struct Vm {
     pub controls: Controls,
     /// Ticks of the guest's TSC to one of its APIC timer.
     pub timer_input_tick: NonZeroU32,
-    ept: Ept,
-    ept_accessed_dirty: bool,
 }
 
 /// Why a virtual machine could not be made.
@@ -123,8 +128,7 @@ impl Vm {
     ) -> Result<(Self, EntryState), VmError> {
         let source = source(config, bundle).map_err(VmError::File)?;
         let layout = MemoryLayout::new(config.memory_mib);
-        let mut ept = Ept::new(offer.vmx.ept.pages_1g())?;
-        let ram = GuestRam::allocate(&layout.ram(), &mut ept)?;
+        let ram = memory(layout, Features { accessed_dirty: offer.vmx.ept.accessed_dirty() })?;
         let rsdp = firmware::write_tables(&ram, config.vcpus).map_err(VmError::Firmware)?;
         let entry = loader::load(&ram, layout, rsdp, &source).map_err(VmError::Load)?;
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
@@ -133,8 +137,6 @@ impl Vm {
             msr_bitmap: msr_bitmap()?,
             controls: offer.controls,
             timer_input_tick: timer_input_tick(offer.tsc_hz),
-            ept,
-            ept_accessed_dirty: offer.vmx.ept.accessed_dirty(),
         };
         Ok((vm, entry))
     }
@@ -142,13 +144,39 @@ impl Vm {
     /// Value for the VMCS's EPT pointer.
     #[must_use]
     pub fn ept_pointer(&self) -> u64 {
-        self.ept.pointer(self.ept_accessed_dirty)
+        self.machine.ram.root().pointer()
     }
 
     /// Bytes of the tables that translate its memory.
     #[must_use]
     pub fn table_bytes(&self) -> u64 {
-        self.ept.held_bytes()
+        self.machine.ram.held_bytes()
+    }
+}
+
+/// RAM as `layout` has it, all of it mapped.
+fn memory(layout: MemoryLayout, features: Features) -> Result<GuestSpace, OutOfFrames> {
+    let ram = GuestSpace::new(Coherence::new(Provider::Native, Box::new(OneCpu)), features)?;
+    for range in layout.ram() {
+        ram.set(CpuNumber::BOOT, range.clone(), Content::Ram(Ram::new(range.end - range.start)?))?;
+        ram.populate(CpuNumber::BOOT, range)?;
+    }
+    Ok(ram)
+}
+
+/// A machine whose only CPU is this one.
+#[derive(Debug)]
+struct OneCpu;
+
+impl Kick for OneCpu {
+    fn kick(&self, _: CpuNumber) {}
+
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    fn cpus(&self) -> usize {
+        1
     }
 }
 
