@@ -10,6 +10,7 @@
 use crate::memory::FRAME;
 use crate::memory::physical;
 use core::fmt;
+use core::mem;
 use core::sync::atomic::AtomicU64;
 
 /// No run of frames of that length is free.
@@ -53,10 +54,25 @@ impl Frames {
         Ok(Self { start, bytes })
     }
 
+    /// `bytes` of zeroed memory, a multiple of their own number, out of what was promised.
+    pub(super) fn promised(bytes: u64) -> Result<Self, OutOfFrames> {
+        let start = source::allocate_promised(bytes).ok_or(OutOfFrames { bytes })?;
+        // SAFETY: the source gave these bytes to us alone.
+        unsafe { fill_zero(physical::pointer(start), bytes) };
+        Ok(Self { start, bytes })
+    }
+
+    /// Gives them back as promised ones.
+    pub(super) fn give_back_promised(self) {
+        let frames = mem::ManuallyDrop::new(self);
+        source::release_promised(frames.start, frames.bytes);
+    }
+
     /// Takes back frames that were forgotten, so that they can be given back.
     ///
     /// # Safety
-    /// They came from [`Frames::zeroed`] in this length, and nobody uses them.
+    /// They were [`Frames`] of this length, or part of some that is never dropped here; when what comes back is dropped, nobody
+    /// uses them.
     pub(crate) unsafe fn from_forgotten(start: u64, bytes: u64) -> Self {
         Self { start, bytes }
     }
@@ -147,9 +163,23 @@ pub(crate) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 /// # Safety
 /// The range is mapped and nobody else's; `len` is a multiple of 8.
 unsafe fn fill_zero(to: *mut u8, len: u64) {
-    // SAFETY: as the caller promised. A plain fill: nobody else knows these bytes yet.
-    unsafe { core::ptr::write_bytes(to.cast::<u64>(), 0, (len / 8) as usize) };
+    #[cfg(not(miri))]
+    // SAFETY: as the caller promised. Few instructions, also where each is emulated: this is most of a guest's page fault.
+    unsafe {
+        core::arch::asm!(
+            "rep stosq", inout("rcx") len / 8 => _, inout("rdi") to => _, in("rax") 0_u64,
+            options(nostack, preserves_flags)
+        );
+    }
+    #[cfg(miri)]
+    // SAFETY: as the caller promised.
+    unsafe {
+        core::ptr::write_bytes(to.cast::<u64>(), 0, (len / 8) as usize);
+    }
 }
+
+pub(super) use source::promise;
+pub(super) use source::withdraw;
 
 #[cfg(target_os = "none")]
 pub use source::add_all;
@@ -170,7 +200,7 @@ mod source {
         *FREE.lock() = Some(bitmap);
     }
 
-    /// Bytes that nobody holds.
+    /// Bytes that nobody holds and nobody was promised.
     #[must_use]
     pub fn free_bytes() -> u64 {
         FREE.lock().as_ref().map_or(0, |free| free.free_frames() as u64 * FRAME)
@@ -181,20 +211,50 @@ mod source {
         Some(frame as u64 * FRAME)
     }
 
+    pub fn allocate_promised(bytes: u64) -> Option<u64> {
+        let frames = (bytes / FRAME) as usize;
+        let frame = FREE.lock().as_mut()?.allocate_promised(frames, frames)?;
+        Some(frame as u64 * FRAME)
+    }
+
+    pub fn promise(frames: u64) -> bool {
+        FREE.lock().as_mut().is_some_and(|free| free.promise(frames as usize))
+    }
+
+    pub fn withdraw(frames: u64) {
+        FREE.lock().as_mut().expect("there is what promises were made of").withdraw(frames as usize);
+    }
+
     pub fn release(start: u64, bytes: u64) {
         let (start, end) = ((start / FRAME) as usize, ((start + bytes) / FRAME) as usize);
         FREE.lock().as_mut().expect("frames are given back to where they came from").release(start..end);
+    }
+
+    pub fn release_promised(start: u64, bytes: u64) {
+        let (start, end) = ((start / FRAME) as usize, ((start + bytes) / FRAME) as usize);
+        let mut free = FREE.lock();
+        let free = free.as_mut().expect("frames are given back to where they came from");
+        free.release(start..end);
+        assert!(free.promise(end - start), "what was just given back can be promised");
     }
 }
 
 /// The host's heap in the place of physical memory, for tests.
 #[cfg(not(target_os = "none"))]
 mod source {
+    use crate::memory::FRAME;
     use alloc::alloc::Layout;
     use alloc::alloc::alloc;
     use alloc::alloc::dealloc;
+    use core::sync::atomic::AtomicU64;
+    use core::sync::atomic::Ordering;
     use std::collections::BTreeMap;
     use std::sync::Mutex;
+
+    /// Frames that can be promised: 1 TiB.
+    const MOST_PROMISED: u64 = 1 << 28;
+
+    static PROMISED: AtomicU64 = AtomicU64::new(0);
 
     /// What each allocation was aligned to, which the host's heap wants to hear again.
     static LAYOUTS: Mutex<BTreeMap<u64, Layout>> = Mutex::new(BTreeMap::new());
@@ -209,11 +269,31 @@ mod source {
         (start != 0).then_some(start)
     }
 
+    pub fn allocate_promised(bytes: u64) -> Option<u64> {
+        let start = allocate(bytes, bytes)?;
+        PROMISED.fetch_sub(bytes / FRAME, Ordering::Relaxed);
+        Some(start)
+    }
+
+    pub fn promise(frames: u64) -> bool {
+        let more = |promised: u64| promised.checked_add(frames).filter(|&promised| promised <= MOST_PROMISED);
+        PROMISED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    pub fn withdraw(frames: u64) {
+        PROMISED.fetch_sub(frames, Ordering::Relaxed);
+    }
+
     pub fn release(start: u64, _bytes: u64) {
         let layout =
             LAYOUTS.lock().expect("no holder panics").remove(&start).expect("frames are given back once");
         // SAFETY: came from `alloc` with this layout, and is given back once.
         unsafe { dealloc(super::physical::pointer(start), layout) };
+    }
+
+    pub fn release_promised(start: u64, bytes: u64) {
+        PROMISED.fetch_add(bytes / FRAME, Ordering::Relaxed);
+        release(start, bytes);
     }
 }
 

@@ -3,12 +3,14 @@
 
 pub mod address_space;
 pub mod bring_up;
+mod commitment;
 pub mod frame_bitmap;
 pub mod frames;
 #[cfg(target_os = "none")]
 pub mod heap;
 pub mod physical;
 
+pub use commitment::Commitment;
 pub use frames::Frames;
 pub use frames::OutOfFrames;
 pub use physical::PhysicalRead;

@@ -2,9 +2,12 @@
 //! Guest memory: what is where in guest-physical space, and the tables that translate it.
 
 pub mod atomic;
+mod backing;
+mod changes;
 mod coherence;
 pub mod counters;
-pub mod ept;
+mod dirty_log;
+mod entry;
 pub mod flush;
 pub mod grace;
 mod guest_physical;
@@ -12,10 +15,14 @@ pub mod guest_walk;
 pub mod lock;
 #[cfg(test)]
 pub(crate) mod model;
-pub mod ram;
+mod paging;
+mod published;
 pub mod residence;
 pub mod rule;
+mod slots;
 pub mod space;
+mod table;
+mod words;
 
 pub use coherence::Coherence;
 pub use coherence::Kick;
@@ -23,3 +30,4 @@ pub use counters::Counter;
 pub use guest_physical::GuestMemory;
 pub use guest_physical::GuestPhysical;
 pub use guest_physical::Unbacked;
+pub use space::GuestSpace;

@@ -1,12 +1,52 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A guest's memory for host tests: a few ranges of RAM, each backed by a `Vec`.
+//! Guests' memory for host tests: a few ranges of RAM, each backed by a `Vec`; and the real one, on a machine whose CPUs
+//! are never in a guest.
 
+use super::Coherence;
 use super::GuestMemory;
 use super::GuestPhysical;
+use super::GuestSpace;
+use super::Kick;
 use super::Unbacked;
+use super::flush::Provider;
+use super::space::Content;
+use super::space::Features;
+use super::space::Ram;
+use crate::cpu::CpuNumber;
 use core::ops::Range;
+use std::boxed::Box;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::vec::Vec;
+
+/// Nobody has to leave a guest.
+#[derive(Debug)]
+struct NobodyInGuest;
+
+impl Kick for NobodyInGuest {
+    fn kick(&self, cpu: CpuNumber) {
+        panic!("{cpu} is in no guest");
+    }
+
+    fn relax(&self) {
+        std::thread::yield_now();
+    }
+}
+
+/// A machine whose CPUs are never in a guest.
+pub(crate) fn coherence() -> Arc<Coherence> {
+    Coherence::new(Provider::Native, Box::new(NobodyInGuest))
+}
+
+/// A guest's memory with RAM at `ranges`.
+pub(crate) fn space(ranges: &[Range<u64>]) -> GuestSpace {
+    let space = GuestSpace::new(coherence(), Features { accessed_dirty: true }).expect("the host has memory");
+    for range in ranges {
+        let ram = Ram::new(range.end - range.start).expect("the host has memory");
+        space.set(CpuNumber::BOOT, range.clone(), Content::Ram(ram)).expect("the host has memory");
+    }
+    space
+}
 
 /// RAM at chosen guest-physical ranges and nothing elsewhere; zeroed, and shareable between threads.
 #[derive(Debug)]

@@ -36,8 +36,18 @@ pub enum Rule {
     WaitForReaders,
     /// A CPU shows that it reads before it reads anything, with a fence between.
     FenceAfterReading,
+    /// Who waits for readers has a fence between taking out of sight and looking who reads.
+    FenceBeforeWaiting,
     /// The end of a section within another one does not end the outer one.
     OuterSectionLasts,
+    /// An entry is changed only if it is still what was seen: exchanged, not stored.
+    EntriesAreExchanged,
+    /// A fault leaves *removed* markers alone.
+    MarkersAreLeftAlone,
+    /// Tables that were taken out are freed after a grace period.
+    TablesOutliveTheirReaders,
+    /// What was replaced is waited for until nobody looks at it.
+    PublishedIsWaitedFor,
 }
 
 impl Rule {

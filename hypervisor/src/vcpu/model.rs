@@ -6,10 +6,9 @@
 
 use crate::memory::Frames;
 use crate::memory::physical;
+use crate::mmu;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
-use crate::mmu::ept::Ept;
-use crate::mmu::ram::GuestRam;
 use crate::vcpu::controls;
 use crate::vcpu::cpuid::CpuidResult;
 use crate::vcpu::cpuid::CpuidTable;
@@ -116,7 +115,7 @@ impl Model {
         Self {
             frame: EntryFrame::default(),
             state: State::new(apic_id, NonZeroU32::MIN, 0, processor),
-            machine: Machine::new(ram(), cpuid, CR4_HAS),
+            machine: Machine::new(mmu::model::space(core::slice::from_ref(&(0..RAM))), cpuid, CR4_HAS, posts, GuestOutput::Bytes),
             vmcs,
             slot: VmcsSlot::enlightened(0, instructions, assist),
             page,
@@ -247,11 +246,6 @@ fn frame() -> Frames {
 
 fn pointer(frames: &Frames) -> NonNull<u8> {
     NonNull::new(physical::pointer(frames.address())).expect("no frame is at address zero")
-}
-
-fn ram() -> GuestRam {
-    let mut ept = Ept::new(true).expect("the host has memory");
-    GuestRam::allocate(core::slice::from_ref(&(0..RAM)), &mut ept).expect("the host has memory")
 }
 
 /// What a vCPU answers on a small processor of the year 2013.

@@ -10,8 +10,6 @@ use crate::vmx::exit::ExitReason;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-/// How often in a row the same access may be refused that the tables permit.
-const MOST_REFUSED: u32 = 100;
 /// Exit reasons that have a counter of their own; what is beyond shares the last.
 const REASONS: usize = 80;
 
@@ -147,11 +145,11 @@ impl State {
         self.apic.expire(self.guest_tsc(tsc));
     }
 
-    /// An access to `address` was refused that the tables permit. Tells whether to try again.
-    pub fn retry_refused(&mut self, address: GuestPhysical) -> bool {
+    /// An access to `address` was refused that the tables permit: how often in a row, this one included.
+    pub fn note_refused(&mut self, address: GuestPhysical) -> u32 {
         let (last, times) = self.refused;
-        self.refused = (address, if last == address { times + 1 } else { 0 });
-        self.refused.1 < MOST_REFUSED
+        self.refused = (address, if last == address { times.saturating_add(1) } else { 1 });
+        self.refused.1
     }
 
     /// Notes that the timer is to be armed anew before the next entry.

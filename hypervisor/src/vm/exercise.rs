@@ -9,7 +9,6 @@ use crate::devices::exerciser::Window;
 use crate::memory::FRAME;
 use crate::memory::OutOfFrames;
 use crate::mmu::Counter;
-use crate::mmu::GuestPhysical;
 use crate::mmu::space::Content;
 use crate::mmu::space::GuestSpace;
 use crate::mmu::space::Ram;
@@ -31,6 +30,9 @@ const COUNTERS: [Counter; 9] = [
     Counter::SpuriousFaults,
     Counter::Migrations,
 ];
+
+/// More than any guest's memory.
+const EVERYWHERE: Range<u64> = 0..1 << 40;
 
 /// The exerciser of a machine.
 #[derive(Debug)]
@@ -88,11 +90,11 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
     let mut value = 0;
     match command {
         Command::Zap(frames) => memory.zap(me, bytes(&frames)),
-        Command::LogStart => memory.start_log(me).map_err(|_| Refused)?,
+        Command::LogStart => memory.start_log(me, EVERYWHERE),
         Command::LogFetch(frames) => {
-            value = memory.fetch_log(me, frames.start, (frames.end - frames.start) as u32) as u32
+            value = memory.fetch_log(me, frames.start, frames.end - frames.start) as u32
         }
-        Command::LogStop => memory.stop_log(me),
+        Command::LogStop => memory.stop_log(me, EVERYWHERE),
         Command::Window(window) => show(memory, exercise, window).map_err(|_| Refused)?,
         Command::Migrate => {}
         Command::Counter(number) => {
@@ -101,7 +103,7 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
         }
         Command::Where => value = me.index() as u32,
         Command::Collapse(frames) => memory.collapse(me, bytes(&frames)),
-        Command::Age(frame) => value = u32::from(memory.age(me, GuestPhysical(frame * FRAME))),
+        Command::Age(frame) => value = u32::from(memory.age(me, frame)),
         Command::Cpus => value = machine.posts.neighbours().count() as u32,
     }
     Ok(value)

@@ -4,7 +4,6 @@
 use crate::console;
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::hardware::tsc;
-use crate::cpu::number::current;
 use crate::memory::frames;
 use crate::schedule::board::Board;
 use crate::start::WhenDone;
@@ -112,7 +111,7 @@ impl Life {
 fn report_start(vm: &Vm, free_before: u64) {
     let memory = &vm.machine.memory;
     let (bytes, tables, backed) =
-        (memory.bytes(current()), memory.held_bytes(), memory.backed_bytes(current()));
+        (memory.bytes(), memory.held_bytes(), memory.backed_bytes());
     let own = (free_before - frames::free_bytes()).saturating_sub(backed + tables);
     info!(
         "vm {}: started: {} MiB, {} KiB of tables for them, {} KiB of Satori's own",

@@ -101,8 +101,9 @@ impl Posts {
     /// Has every vCPU look whether it is to go on.
     pub fn stop_all(&self) {
         for post in &self.posts {
-            post.mailbox.stop();
-            self.neighbours.notify(post.home());
+            if post.mailbox.stop() {
+                self.neighbours.notify(post.home());
+            }
         }
     }
 

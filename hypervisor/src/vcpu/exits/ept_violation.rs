@@ -25,6 +25,9 @@ use crate::vmx::exit::EptQualification;
 use crate::vmx::exit::EventInformation;
 use evmcs::field;
 
+/// How often in a row an access may be refused that the tables permit.
+const MOST_REFUSED: u32 = 100;
+
 /// The instruction does not go on: an exception is raised in its place, or the VM ends.
 enum Stop {
     Raise(Exception),
@@ -80,17 +83,22 @@ fn access(qualification: EptQualification) -> Access {
     Access { read: qualification.read(), write: qualification.write(), execute: qualification.fetch() }
 }
 
-/// The entry permits what the guest did: this CPU has an older one, which L0 need not have dropped by itself. An entry
-/// that is right and is refused for ever is an end, not a loop.
+/// The entry permits what the guest did. Mostly another vCPU has touched the page at the same time, and mapped it; but this CPU
+/// may use an older entry, which L0 need not have dropped by itself. What is refused for ever is an end, not a loop.
 #[cold]
 fn stale(guest: &mut Guest<'_>, address: GuestPhysical, qualification: EptQualification) -> Result<(), End> {
-    if !guest.state.retry_refused(address) {
-        let rip = guest.vmcs.read(field::GUEST_RIP);
-        return Err(End::Refused { address, access: Guest::access_name(qualification), rip });
+    match guest.state.note_refused(address) {
+        1 => Ok(()),
+        2..MOST_REFUSED => {
+            guest.state.flush_guest_physical = true;
+            guest.state.attention = true;
+            Ok(())
+        }
+        _ => {
+            let rip = guest.vmcs.read(field::GUEST_RIP);
+            Err(End::Refused { address, access: Guest::access_name(qualification), rip })
+        }
     }
-    guest.state.flush_guest_physical = true;
-    guest.state.attention = true;
-    Ok(())
 }
 
 /// The guest touched a device's registers.

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::irqchip::Destination;
+use crate::mmu;
 use crate::vcpu::model;
 use core::num::NonZeroU32;
 
@@ -16,7 +17,7 @@ const CONNECTED: u32 = 8;
 const RECEIVED_DATA: u32 = 1;
 
 fn machine() -> Machine {
-    Machine::new(GuestRam::default(), model::cpuid(), model::CR4_HAS)
+    Machine::new(mmu::model::space(&[]), model::cpuid(), model::CR4_HAS)
 }
 
 /// With the UART's interrupt connected, and its pin leading to vector 0x44, edge triggered.

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! RAM of a guest: memory that is there in full from the beginning on, and taken as it is touched.
+//!
+//! Where 2 MiB of it are in one piece and physical memory has such a piece, it is taken as a whole, and one entry of the
+//! guest's tables can map it; else frame by frame. What was taken stays until the RAM goes. A piece is brought by one CPU;
+//! others that come by see that it is under way.
+
+// UNSAFETY: words hold the addresses of frames and tables that the RAM owns.
+#![expect(unsafe_code)]
+
+use super::paging::NotNow;
+use super::table::frames_of;
+use super::words::WordPage;
+use crate::memory::Commitment;
+use crate::memory::FRAME;
+use crate::memory::Frames;
+use crate::memory::OutOfFrames;
+use crate::mmu::atomic::AtomicU64;
+use crate::mmu::atomic::Ordering;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::mem::ManuallyDrop;
+
+/// Frames of a large page.
+const LARGE: u64 = frames_of(2);
+
+/// What a word says beside an address: nothing is there yet; a CPU is bringing it; a large page; frames one by one, in a
+/// table. Addresses leave these bits free.
+const EMPTY: u64 = 0;
+const BUSY: u64 = 1;
+const IS_LARGE: u64 = 2;
+const IS_TABLE: u64 = 4;
+const MARKS: u64 = FRAME - 1;
+
+/// RAM of its own, which may be at places in guests' memory.
+#[derive(Debug)]
+pub struct Ram {
+    frames: u64,
+    /// A word for each 2 MiB.
+    blocks: Box<[AtomicU64]>,
+    /// All of it, and a table for each block.
+    memory: Commitment,
+}
+
+/// The frame behind a part of the RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backed {
+    /// Its physical address.
+    pub address: u64,
+    /// It is part of 2 MiB in one piece.
+    pub large: bool,
+}
+
+impl Ram {
+    /// RAM of so many bytes, whole frames, all zero. Its memory is set aside.
+    ///
+    /// # Panics
+    /// If they are not whole frames: a fault of our own.
+    pub fn new(bytes: u64) -> Result<Arc<Self>, OutOfFrames> {
+        assert!(bytes.is_multiple_of(FRAME), "RAM is whole frames");
+        let frames = bytes / FRAME;
+        let blocks = frames.div_ceil(LARGE);
+        let memory = Commitment::new(frames + blocks)?;
+        let blocks = (0..blocks).map(|_| AtomicU64::new(EMPTY)).collect();
+        Ok(Arc::new(Self { frames, blocks, memory }))
+    }
+
+    /// Frames of it.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Bytes of physical memory that it has taken so far.
+    #[must_use]
+    pub fn backed_bytes(&self) -> u64 {
+        self.memory.taken() * FRAME
+    }
+
+    /// The frame behind its frame number `frame`, if that is there yet.
+    ///
+    /// # Panics
+    /// If it has no such frame: a fault of our own.
+    #[must_use]
+    pub fn look(&self, frame: u64) -> Option<Backed> {
+        self.check(frame);
+        let block = self.blocks[(frame / LARGE) as usize].load(Ordering::Acquire);
+        if block & IS_LARGE != 0 {
+            return Some(part_of_large(block, frame));
+        }
+        if block & IS_TABLE == 0 {
+            return None;
+        }
+        let word = self.small(block, frame).load(Ordering::Acquire);
+        (word & !MARKS != 0).then_some(Backed { address: word, large: false })
+    }
+
+    /// The frame behind its frame number `frame`, brought if it is not there yet.
+    ///
+    /// # Panics
+    /// If it has no such frame: a fault of our own.
+    pub fn back(&self, frame: u64) -> Result<Backed, NotNow> {
+        self.check(frame);
+        let whole = frame / LARGE * LARGE + LARGE <= self.frames;
+        let block = brought(&self.blocks[(frame / LARGE) as usize], || {
+            if whole && let Ok(run) = self.memory.take(LARGE) {
+                return Ok(forget(run) | IS_LARGE);
+            }
+            WordPage::take(&self.memory).map(|page| page.into_address() | IS_TABLE)
+        })?;
+        if block & IS_LARGE != 0 {
+            return Ok(part_of_large(block, frame));
+        }
+        let address = brought(self.small(block, frame), || self.memory.take(1).map(forget))?;
+        Ok(Backed { address, large: false })
+    }
+
+    fn check(&self, frame: u64) {
+        assert!(frame < self.frames, "frame {frame:#x} of RAM that has {:#x}", self.frames);
+    }
+
+    /// The word of a frame in the table that `block` leads to.
+    fn small(&self, block: u64, frame: u64) -> &AtomicU64 {
+        // SAFETY: `back` made the table, and it stays as long as the RAM.
+        let table = unsafe { WordPage::at(block & !MARKS) };
+        &table[(frame % LARGE) as usize]
+    }
+
+    /// Copies out of its frame number `frame`, from byte `offset` on; zeros where nothing is there yet.
+    pub fn read(&self, frame: u64, offset: u64, buffer: &mut [u8]) {
+        match self.look(frame) {
+            Some(backed) => borrowed(&backed).copy_out(offset, buffer),
+            None => buffer.fill(0),
+        }
+    }
+
+    /// Copies into its frame number `frame`, from byte `offset` on.
+    pub fn write(&self, frame: u64, offset: u64, bytes: &[u8]) -> Result<(), NotNow> {
+        borrowed(&self.back(frame)?).copy_in(offset, bytes);
+        Ok(())
+    }
+
+    /// Replaces word number `index` of its frame number `frame`, if it is `current`; tells whether it was.
+    pub fn compare_exchange(&self, frame: u64, index: usize, current: u64, new: u64) -> Result<bool, NotNow> {
+        let backed = self.back(frame)?;
+        let frame = borrowed(&backed);
+        let exchanged =
+            frame.words()[index].compare_exchange(current, new, Ordering::AcqRel, Ordering::Relaxed);
+        Ok(exchanged.is_ok())
+    }
+}
+
+impl Drop for Ram {
+    fn drop(&mut self) {
+        for block in &self.blocks {
+            let block = block.load(Ordering::Acquire);
+            if block & IS_LARGE != 0 {
+                // SAFETY: `back` took them as one run and forgot them, and nobody has the RAM any more.
+                drop(unsafe { Frames::from_forgotten(block & !MARKS, LARGE * FRAME) });
+            } else if block & IS_TABLE != 0 {
+                // SAFETY: `back` made the table, and nobody has the RAM any more.
+                let table = unsafe { WordPage::from_address(block & !MARKS) };
+                for word in table.words() {
+                    let address = word.load(Ordering::Acquire);
+                    if address != EMPTY {
+                        // SAFETY: `back` took it and forgot it.
+                        drop(unsafe { Frames::from_forgotten(address, FRAME) });
+                    }
+                }
+                table.give_back(&self.memory);
+            }
+        }
+    }
+}
+
+/// What a word says once it says something: brought by `bring`, if nobody did or does.
+fn brought(word: &AtomicU64, bring: impl FnOnce() -> Result<u64, OutOfFrames>) -> Result<u64, NotNow> {
+    match word.load(Ordering::Acquire) {
+        EMPTY => {}
+        BUSY => return Err(NotNow::Busy),
+        there => return Ok(there),
+    }
+    if word.compare_exchange(EMPTY, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        return Err(NotNow::Busy);
+    }
+    let there = bring();
+    // Release: who sees the memory sees it zeroed.
+    word.store(*there.as_ref().unwrap_or(&EMPTY), Ordering::Release);
+    Ok(there?)
+}
+
+fn part_of_large(block: u64, frame: u64) -> Backed {
+    Backed { address: (block & !MARKS) + frame % LARGE * FRAME, large: true }
+}
+
+fn forget(frames: Frames) -> u64 {
+    ManuallyDrop::new(frames).address()
+}
+
+/// A frame that the RAM owns, to copy from and to.
+fn borrowed(backed: &Backed) -> ManuallyDrop<Frames> {
+    // SAFETY: part of memory that the RAM keeps; it is never given back from here.
+    ManuallyDrop::new(unsafe { Frames::from_forgotten(backed.address, FRAME) })
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is where in a guest's physical address space: RAM, ROM, devices; nothing elsewhere.
+
+use super::backing::Ram;
+use super::dirty_log::DirtyLog;
+use super::entry::Access;
+use super::entry::Rights;
+use super::paging::Leaf;
+use super::paging::NotNow;
+use super::table::GUEST_FRAMES;
+use super::table::LEVELS;
+use super::table::frames_of;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// What is to be at a range of guest-physical addresses.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// RAM, from its beginning on; as much of it as the range is long.
+    Ram(Arc<Ram>),
+    /// RAM that the guest can only read and execute.
+    Rom(Arc<Ram>),
+    /// Registers: each access goes to who plays the device.
+    Device,
+}
+
+/// Memory at a run of guest frames.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Whose frames they are.
+    pub ram: Arc<Ram>,
+    /// The guest frame where the RAM's first frame is, or would be.
+    origin: u64,
+    /// The guest may write to it.
+    pub writable: bool,
+    /// Writes are logged.
+    pub log: Option<Arc<DirtyLog>>,
+}
+
+/// A run of guest frames with one content.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// Which they are.
+    pub frames: Range<u64>,
+    /// What is behind them: memory, or a device.
+    pub memory: Option<Memory>,
+}
+
+impl Slot {
+    fn new(frames: Range<u64>, content: Content) -> Self {
+        let (ram, writable) = match content {
+            Content::Ram(ram) => (ram, true),
+            Content::Rom(ram) => (ram, false),
+            Content::Device => return Self { frames, memory: None },
+        };
+        assert!(frames.end - frames.start <= ram.frames(), "the RAM is shorter than its place");
+        let origin = frames.start;
+        Self { frames, memory: Some(Memory { ram, origin, writable, log: None }) }
+    }
+
+    /// Whether it has some of `frames`.
+    #[must_use]
+    pub fn meets(&self, frames: &Range<u64>) -> bool {
+        self.frames.start < frames.end && frames.start < self.frames.end
+    }
+
+    /// Where writes to it are logged, if they are.
+    #[must_use]
+    pub fn log(&self) -> Option<&DirtyLog> {
+        self.memory.as_ref()?.log.as_deref()
+    }
+
+    fn part(&self, frames: Range<u64>) -> Option<Self> {
+        let frames = self.frames.start.max(frames.start)..self.frames.end.min(frames.end);
+        (!frames.is_empty()).then(|| Self { frames, memory: self.memory.clone() })
+    }
+
+    /// Whether the entry of a table of `level` that decides about `frame` decides about frames of this slot alone.
+    fn has_all_around(&self, frame: u64, level: u32) -> bool {
+        let first = frame - frame % frames_of(level);
+        self.frames.start <= first && first + frames_of(level) <= self.frames.end
+    }
+
+    /// Tables below the root that it takes if each page is mapped by itself.
+    fn tables_needed(&self) -> u64 {
+        let of_level =
+            |level| (self.frames.end - 1) / frames_of(level) - self.frames.start / frames_of(level) + 1;
+        (2..=LEVELS).map(of_level).sum()
+    }
+
+    /// How `memory`, which is this slot's, is to be mapped at `frame` for `access`; brought, if it is not there yet.
+    /// `counts_writes`: the CPU tells which pages were written to. Else each that can be written to counts as if it was.
+    pub fn leaf(
+        &self,
+        memory: &Memory,
+        frame: u64,
+        access: Access,
+        counts_writes: bool,
+    ) -> Result<Leaf, NotNow> {
+        let backed = memory.ram.back(memory.index(frame))?;
+        let write = memory.writable && (memory.log.is_none() || access.write);
+        let large = backed.large && !(memory.log.is_some() && write);
+        let level = if large && memory.is_aligned() && self.has_all_around(frame, 2) { 2 } else { 1 };
+        let rights = Rights { write, dirty: write && (access.write || !counts_writes) };
+        Ok(Leaf { address: backed.address, level, rights })
+    }
+
+    /// Whether a large page could map all around `frame`.
+    pub fn fits_large(&self, frame: u64) -> bool {
+        let Some(memory) = &self.memory else { return false };
+        let large = || memory.ram.look(memory.index(frame)).is_some_and(|backed| backed.large);
+        memory.log.is_none() && memory.is_aligned() && self.has_all_around(frame, 2) && large()
+    }
+}
+
+impl Memory {
+    /// The number in the RAM of what is at a guest frame.
+    #[must_use]
+    #[inline]
+    pub fn index(&self, frame: u64) -> u64 {
+        frame - self.origin
+    }
+
+    /// Software has written to a guest frame. After the write: then it is told with this one, or with the next.
+    pub fn mark_written(&self, frame: u64) {
+        if let Some(log) = &self.log {
+            log.mark(frame..frame + 1);
+        }
+    }
+
+    /// Whether a large page of the RAM can lie under a large entry.
+    fn is_aligned(&self) -> bool {
+        self.origin.is_multiple_of(frames_of(2))
+    }
+}
+
+/// All slots of a guest, in order and apart.
+#[derive(Clone, Debug, Default)]
+pub struct Slots(Vec<Slot>);
+
+impl Slots {
+    /// The slot of a guest frame.
+    #[must_use]
+    #[inline]
+    pub fn find(&self, frame: u64) -> Option<&Slot> {
+        let after = self.0.partition_point(|slot| slot.frames.start <= frame);
+        let slot = self.0.get(after.checked_sub(1)?)?;
+        slot.frames.contains(&frame).then_some(slot)
+    }
+
+    /// The next frame with memory behind it, after one that has none.
+    #[must_use]
+    pub fn next_after(&self, frame: u64) -> Option<u64> {
+        let later = self.0.iter().filter(|slot| slot.frames.start > frame && slot.memory.is_some());
+        later.map(|slot| slot.frames.start).next()
+    }
+
+    /// Guest frames were written to.
+    pub fn mark(&self, frames: &Range<u64>) {
+        for slot in self.0.iter().filter(|slot| slot.meets(frames)) {
+            if let Some(log) = slot.log() {
+                log.mark(frames.clone());
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter()
+    }
+
+    /// Whether any writes are logged.
+    #[must_use]
+    pub fn any_logged(&self) -> bool {
+        self.0.iter().any(|slot| slot.log().is_some())
+    }
+
+    fn memories(&self) -> impl Iterator<Item = &Memory> {
+        self.0.iter().filter_map(|slot| slot.memory.as_ref())
+    }
+
+    /// The same, but with that content at `frames`; or with nothing there.
+    ///
+    /// # Panics
+    /// If guests have no such frames, or there is less RAM: a fault of our own.
+    #[must_use]
+    pub fn with(&self, frames: Range<u64>, content: Option<Content>) -> Self {
+        assert!(frames.start < frames.end && frames.end <= GUEST_FRAMES, "no place for a slot: {frames:x?}");
+        let before = self.0.iter().filter_map(|slot| slot.part(0..frames.start));
+        let after = self.0.iter().filter_map(|slot| slot.part(frames.end..GUEST_FRAMES));
+        let slot = content.map(|content| Slot::new(frames.clone(), content));
+        Self(before.chain(slot).chain(after).collect())
+    }
+
+    /// The same, but that the writes to all memory that lies in part in `frames` are logged, from the beginning on; or not at all.
+    #[must_use]
+    pub fn with_logs(&self, frames: &Range<u64>, logged: bool) -> Self {
+        let mut slots = self.clone();
+        for slot in slots.0.iter_mut().filter(|slot| slot.meets(frames)) {
+            if let Some(memory) = &mut slot.memory {
+                memory.log = logged.then(|| Arc::new(DirtyLog::new(slot.frames.clone())));
+            }
+        }
+        slots
+    }
+
+    /// `frames` and all around them up to the next slots.
+    #[must_use]
+    pub fn gap_around(&self, frames: &Range<u64>) -> Range<u64> {
+        let start = self.0.iter().map(|slot| slot.frames.end).filter(|&end| end <= frames.start).max();
+        let end = self.0.iter().map(|slot| slot.frames.start).filter(|&start| start >= frames.end).min();
+        start.unwrap_or(0)..end.unwrap_or(GUEST_FRAMES)
+    }
+
+    /// Tables that are needed at most, the root's among them.
+    #[must_use]
+    pub fn tables_needed(&self) -> u64 {
+        1 + self.0.iter().map(Slot::tables_needed).sum::<u64>()
+    }
+
+    /// Bytes of memory that the guest sees.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let frames = |slot: &Slot| slot.memory.as_ref().map_or(0, |_| slot.frames.end - slot.frames.start);
+        self.0.iter().map(frames).sum::<u64>() * crate::memory::FRAME
+    }
+
+    /// Bytes of physical memory behind it: what is seen twice counts once.
+    #[must_use]
+    pub fn backed_bytes(&self) -> u64 {
+        let rams: Vec<_> = self.memories().map(|memory| &memory.ram).collect();
+        let first_seen = |n: usize| !rams[..n].iter().any(|other| Arc::ptr_eq(other, rams[n]));
+        (0..rams.len()).filter(|&n| first_seen(n)).map(|n| rams[n].backed_bytes()).sum()
+    }
+}
