@@ -159,8 +159,8 @@ fn send_and_expect(apic: LocalApic, destination: u32, command: u32, at: u32) {
     let expected: [usize; VCPUS] =
         core::array::from_fn(|number| before[number] + usize::from(at & 1 << number != 0));
     apic.send(destination, command);
-    let start = time::tsc();
-    while arrivals(vector) != expected && time::tsc() - start < time::ticks(500_000) {
+    let latest = time::tsc() + time::ticks(500_000);
+    while arrivals(vector) != expected && time::tsc() < latest {
         interrupts::take_pending();
         core::hint::spin_loop();
     }

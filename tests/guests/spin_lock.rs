@@ -71,11 +71,11 @@ fn take_turns(_: usize) {
 
 fn race(number: usize) {
     static LOCK: SpinLock = SpinLock::new();
-    let start = time::tsc();
+    let end = time::tsc() + time::ticks(RACE_US);
     while !OVER.load(Relaxed) {
         LOCK.with(count);
         TAKEN[number].fetch_add(1, Relaxed);
-        if number == 0 && time::tsc() - start > time::ticks(RACE_US) {
+        if number == 0 && time::tsc() > end {
             OVER.store(true, Relaxed);
         }
     }
