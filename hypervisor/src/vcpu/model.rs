@@ -115,7 +115,13 @@ impl Model {
         Self {
             frame: EntryFrame::default(),
             state: State::new(apic_id, NonZeroU32::MIN, 0, processor),
-            machine: Machine::new(mmu::model::space(core::slice::from_ref(&(0..RAM))), cpuid, CR4_HAS, posts, GuestOutput::Bytes),
+            machine: Machine::new(
+                mmu::model::space(core::slice::from_ref(&(0..RAM))),
+                cpuid,
+                CR4_HAS,
+                posts,
+                GuestOutput::Bytes,
+            ),
             vmcs,
             slot: VmcsSlot::enlightened(0, instructions, assist),
             page,

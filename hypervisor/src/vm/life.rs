@@ -110,8 +110,7 @@ impl Life {
 
 fn report_start(vm: &Vm, free_before: u64) {
     let memory = &vm.machine.memory;
-    let (bytes, tables, backed) =
-        (memory.bytes(), memory.held_bytes(), memory.backed_bytes());
+    let (bytes, tables, backed) = (memory.bytes(), memory.held_bytes(), memory.backed_bytes());
     let own = (free_before - frames::free_bytes()).saturating_sub(backed + tables);
     info!(
         "vm {}: started: {} MiB, {} KiB of tables for them, {} KiB of Satori's own",
