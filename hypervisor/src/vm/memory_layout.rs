@@ -3,6 +3,7 @@
 
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::memory::PAGE_2M;
 use crate::mmu::GuestPhysical;
 use arrayvec::ArrayVec;
 use core::ops::Range;
@@ -18,6 +19,9 @@ pub const FIRMWARE_TABLES: Range<u64> = 0xE_0000..0x10_0000;
 
 /// End of the conventional memory; an extended BIOS data area would start here.
 pub const CONVENTIONAL_END: u64 = 0x9_FC00;
+
+/// Where a PC has the video card's memory. There is none.
+pub const LEGACY_VIDEO: Range<u64> = 0xA_0000..0xC_0000;
 
 /// First address above what the firmware owns; kernels are loaded from here on.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
@@ -77,17 +81,20 @@ impl MemoryLayout {
         self.size.min(LOW_RAM_LIMIT)
     }
 
-    /// The ranges that have RAM behind them, ascending. The firmware's area is RAM, too.
+    /// The ranges that have RAM behind them, ascending. The firmware's area is RAM, too. Large pages fit in those above 2 MiB.
     #[must_use]
-    pub fn ram(self) -> ArrayVec<Range<u64>, 2> {
+    pub fn ram(self) -> ArrayVec<Range<u64>, 4> {
         let high = self.size - self.low_ram_end();
-        [0..self.low_ram_end(), HIGH_RAM..HIGH_RAM + high]
-            .into_iter()
-            .filter(|range| !range.is_empty())
-            .collect()
+        let ranges = [
+            0..LEGACY_VIDEO.start,
+            LEGACY_VIDEO.end..PAGE_2M,
+            PAGE_2M..self.low_ram_end(),
+            HIGH_RAM..HIGH_RAM + high,
+        ];
+        ranges.into_iter().filter(|range| !range.is_empty()).collect()
     }
 
-    /// The map of all RAM that the guest is given, ascending and without holes in RAM.
+    /// The map that the guest is given, ascending: what it may use, and what it may not.
     #[must_use]
     pub fn map(self) -> ArrayVec<MapEntry, 4> {
         let low = [
@@ -95,22 +102,24 @@ impl MemoryLayout {
             MapEntry { range: CONVENTIONAL_END..HIGH_MEMORY, kind: RangeKind::Reserved },
             MapEntry { range: HIGH_MEMORY..self.low_ram_end(), kind: RangeKind::Usable },
         ];
-        let high = self.ram().into_iter().skip(1).map(|range| MapEntry { range, kind: RangeKind::Usable });
-        low.into_iter().chain(high).collect()
+        let high = self.ram().into_iter().filter(|range| range.start >= HIGH_RAM);
+        low.into_iter().chain(high.map(|range| MapEntry { range, kind: RangeKind::Usable })).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::slice::from_ref;
     use proptest::prelude::*;
 
     #[test]
     fn ram_gives_way_to_devices_below_4_gib() {
-        assert_eq!(MemoryLayout::new(512).ram().as_slice(), from_ref(&(0..0x2000_0000)));
-        assert_eq!(MemoryLayout::new(3072).ram().as_slice(), from_ref(&(0..0xC000_0000)));
-        assert_eq!(MemoryLayout::new(3073).ram()[..], [0..0xC000_0000, 0x1_0000_0000..0x1_0010_0000]);
+        let low = [0..0xA_0000, 0xC_0000..0x20_0000];
+        let above = |mebibytes| MemoryLayout::new(mebibytes).ram()[2..].to_vec();
+        assert_eq!(MemoryLayout::new(512).ram()[..2], low);
+        assert_eq!(above(512), [0x20_0000..0x2000_0000]);
+        assert_eq!(above(3072), [0x20_0000..0xC000_0000]);
+        assert_eq!(above(3073), [0x20_0000..0xC000_0000, 0x1_0000_0000..0x1_0010_0000]);
         for device in [IO_APIC, LOCAL_APIC] {
             assert!((LOW_RAM_LIMIT..HIGH_RAM).contains(&device.0));
         }
@@ -124,17 +133,21 @@ mod tests {
     }
 
     proptest! {
+        /// All RAM but the firmware's is usable, and nothing else is.
         #[test]
-        fn the_map_covers_all_ram_and_nothing_else(mebibytes in MINIMUM_MIB..) {
+        fn what_is_usable_is_ram_and_all_of_it(mebibytes in MINIMUM_MIB..) {
             let layout = MemoryLayout::new(mebibytes);
-            let mut ram = layout.ram();
-            prop_assert_eq!(ram.iter().map(|r| r.end - r.start).sum::<u64>(), u64::from(mebibytes) * MIB);
-            for entry in layout.map() {
-                prop_assert!(!entry.range.is_empty());
-                let piece = ram.iter_mut().find(|piece| piece.start == entry.range.start).unwrap();
-                piece.start = entry.range.end;
+            let bytes = |ranges: &mut dyn Iterator<Item = Range<u64>>| ranges.map(|r| r.end - r.start).sum::<u64>();
+            let usable = || layout.map().into_iter().filter(|entry| entry.kind == RangeKind::Usable);
+            let hole = LEGACY_VIDEO.end - LEGACY_VIDEO.start;
+            let ram = bytes(&mut layout.ram().into_iter());
+            prop_assert_eq!(ram, u64::from(mebibytes) * MIB - hole);
+            let firmware = LEGACY_VIDEO.start - CONVENTIONAL_END + HIGH_MEMORY - LEGACY_VIDEO.end;
+            prop_assert_eq!(bytes(&mut usable().map(|entry| entry.range)), ram - firmware);
+            for entry in usable() {
+                let is_ram = |at| layout.ram().iter().any(|ram| ram.contains(&at));
+                prop_assert!(is_ram(entry.range.start) && is_ram(entry.range.end - 1));
             }
-            prop_assert!(ram.iter().all(Range::is_empty));
         }
     }
 }

@@ -42,6 +42,7 @@ use crate::vm::loader::File;
 use crate::vm::loader::LoadError;
 use crate::vm::machine::Machine;
 use crate::vm::manifest::VmConfig;
+use crate::vm::memory_layout::LEGACY_VIDEO;
 use crate::vm::memory_layout::MemoryLayout;
 use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
@@ -293,8 +294,9 @@ fn memory(
         let ram = Ram::new(range.end - range.start)?;
         memory.set(current(), range, Content::Ram(ram))?;
     }
-    for page in [LOCAL_APIC_BASE, IO_APIC_BASE] {
-        memory.set(current(), page..page + FRAME, Content::Device)?;
+    let registers = [LOCAL_APIC_BASE, IO_APIC_BASE].map(|page| page..page + FRAME);
+    for range in registers.into_iter().chain([LEGACY_VIDEO]) {
+        memory.set(current(), range, Content::Device)?;
     }
     Ok(memory)
 }
