@@ -4,9 +4,11 @@
 // UNSAFETY: an allocator gives out raw memory.
 #![expect(unsafe_code)]
 
+use crate::cpu::per_cpu;
 use crate::memory::FRAME;
 use crate::memory::Frames;
 use crate::memory::physical;
+use core::alloc::GlobalAlloc;
 use core::alloc::Layout;
 use core::mem;
 use talc::TalcLock;
@@ -20,18 +22,35 @@ const STEP: u64 = 64 << 10;
 const SLACK: u64 = 16 << 10;
 
 #[global_allocator]
-static HEAP: TalcLock<spin::Mutex<()>, FrameSource> = TalcLock::new(FrameSource);
+static HEAP: Heap = Heap(TalcLock::new(FrameSource));
+
+/// The heap, from which nothing is taken on the path from a guest's exit to its next entry.
+struct Heap(TalcLock<spin::Mutex<()>, FrameSource>);
+
+// SAFETY: all of it is talc's.
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        assert!(!per_cpu::is_serving(), "a guest's exits allocate nothing");
+        // SAFETY: as the caller promised.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promised; it came from there.
+        unsafe { self.0.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        assert!(!per_cpu::is_serving(), "a guest's exits allocate nothing");
+        // SAFETY: as the caller promised; it came from there.
+        unsafe { self.0.realloc(memory, layout, bytes) }
+    }
+}
 
 /// Bytes that the heap has taken from physical memory.
 #[must_use]
 pub fn held_bytes() -> u64 {
-    HEAP.lock().counters().claimed_bytes as u64
-}
-
-/// How often something was allocated so far.
-#[must_use]
-pub fn allocations() -> u64 {
-    HEAP.lock().counters().total_allocation_count
+    HEAP.0.lock().counters().claimed_bytes as u64
 }
 
 /// Frames for the heap. They are not given back: the heap is small and its peak comes again.

@@ -21,3 +21,15 @@ pub const FRAME: u64 = 4 << 10;
 pub const PAGE_2M: u64 = 2 << 20;
 /// Bytes of a 1 GiB page.
 pub const PAGE_1G: u64 = 1 << 30;
+
+/// Runs `act`, which may allocate, on the path of a guest's exit, where else nothing does.
+#[cfg(target_os = "none")]
+pub fn with_heap<R>(act: impl FnOnce() -> R) -> R {
+    crate::cpu::per_cpu::serving(false, act)
+}
+
+/// Runs `act`. On the host, everything may allocate.
+#[cfg(not(target_os = "none"))]
+pub fn with_heap<R>(act: impl FnOnce() -> R) -> R {
+    act()
+}

@@ -11,6 +11,7 @@ use crate::cpu::attention::AttentionWord;
 use crate::cpu::hardware;
 use crate::cpu::hardware::tsc;
 use crate::cpu::local_apic::LocalApic;
+use crate::cpu::per_cpu;
 use crate::mmu::Coherence;
 use crate::mmu::Counter;
 use crate::mmu::flush::Generation;
@@ -95,7 +96,7 @@ impl Vcpu {
         };
         let vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         let (frame, state) = (&mut *self.frame, &mut self.state);
-        let stop = carrier.run(&mut Guest { vmcs, frame, state, machine });
+        let stop = per_cpu::serving(true, || carrier.run(&mut Guest { vmcs, frame, state, machine }));
         self.deadline = carrier.deadline;
         match stop {
             Stop::Left(left) => left,

@@ -11,6 +11,7 @@ use core::fmt::Debug;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
+use core::sync::atomic::fence;
 
 /// The physical CPUs, as those see them who leave something for a vCPU.
 pub trait Neighbours: Debug + Sync {
@@ -49,11 +50,16 @@ impl Post {
 
     /// It is on another CPU from here on. What is in its mailbox already, that CPU finds when it takes it in.
     pub fn set_home(&self, cpu: CpuNumber) {
-        self.home.store(cpu.index() as u8, Ordering::SeqCst);
+        self.home.store(cpu.index() as u8, Ordering::Relaxed);
+        // Who posts and still finds the CPU before, has posted before this one looks.
+        fence(Ordering::SeqCst);
     }
 
+    /// Who has to look, after something was posted.
     fn home(&self) -> CpuNumber {
-        CpuNumber::new(usize::from(self.home.load(Ordering::SeqCst))).expect("a CPU's number was stored")
+        fence(Ordering::SeqCst);
+        let number = usize::from(self.home.load(Ordering::Relaxed));
+        CpuNumber::new(number).expect("a CPU's number was stored")
     }
 }
 
