@@ -14,6 +14,10 @@ use crate::mmu::atomic::Ordering;
 use crate::mmu::atomic::fence;
 use crate::mmu::rule::Rule;
 use core::marker::PhantomData;
+use core::ptr;
+
+#[cfg(test)]
+mod tests;
 
 /// How deep sections are nested, in the low bits of a CPU's word.
 const DEPTH: u64 = 0xff;
@@ -29,7 +33,8 @@ impl Grace {
         Self(PerCpu::new(|_| Padded(AtomicU64::new(0))))
     }
 
-    /// Until it is dropped, nothing that this CPU finds published is freed. `me` must be the CPU that calls.
+    /// Until it is dropped, nothing that was found published since is freed. `me` is the CPU that calls; that costs the least,
+    /// and whoever lets two share a number only waits longer.
     ///
     /// Within it the CPU must not wait for another one that may be in [`synchronize`](Self::synchronize).
     ///
@@ -37,16 +42,18 @@ impl Grace {
     /// If 255 sections are open: a fault of our own.
     pub fn read(&self, me: CpuNumber) -> Reading<'_> {
         let word = &self.0[me].0;
-        let before = word.load(Ordering::Relaxed);
-        let depth = before & DEPTH;
-        assert!(depth < DEPTH, "{me} is in {depth} sections at once");
-        let first = depth == 0;
-        // Release: who finds a new section finds the old one over.
-        word.store(before + 1 + if first { SECTION } else { 0 }, Ordering::Release);
-        if first && Rule::FenceAfterReading.kept() {
-            fence(Ordering::SeqCst);
+        let mut before = word.load(Ordering::Relaxed);
+        loop {
+            assert!(before & DEPTH < DEPTH, "{me} is in {DEPTH} sections at once");
+            let outermost = before & DEPTH == 0;
+            let after = before.wrapping_add(if outermost { SECTION + 1 } else { 1 });
+            match word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) if outermost && Rule::FenceAfterReading.kept() => break fence(Ordering::SeqCst),
+                Ok(_) => break,
+                Err(now) => before = now,
+            }
         }
-        Reading { word, not_send: PhantomData }
+        Reading { grace: self, me, not_send: PhantomData }
     }
 
     /// Whether `cpu` is in a section.
@@ -61,7 +68,9 @@ impl Grace {
     /// If `me` is in one: it would wait for itself.
     pub fn synchronize(&self, me: CpuNumber, kick: &dyn Kick) {
         assert!(!self.is_reading(me), "{me} waits for readers, and is one");
-        fence(Ordering::SeqCst);
+        if Rule::FenceBeforeWaiting.kept() {
+            fence(Ordering::SeqCst);
+        }
         for (_, word) in self.0.iter().filter(|_| Rule::WaitForReaders.kept()) {
             let then = word.0.load(Ordering::Acquire);
             let mut now = then;
@@ -77,15 +86,28 @@ impl Grace {
 #[must_use = "it lasts until it is dropped"]
 #[derive(Debug)]
 pub struct Reading<'a> {
-    word: &'a AtomicU64,
+    grace: &'a Grace,
+    me: CpuNumber,
     /// It belongs to the CPU that began it.
     not_send: PhantomData<*const ()>,
 }
 
+impl Reading<'_> {
+    /// Whether it is `grace` whose [`synchronize`](Grace::synchronize) waits for it.
+    #[must_use]
+    #[inline]
+    pub fn is_of(&self, grace: &Grace) -> bool {
+        ptr::eq(self.grace, grace)
+    }
+}
+
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        let now = self.word.load(Ordering::Relaxed);
-        let after = if Rule::OuterSectionLasts.kept() { now - 1 } else { now & !DEPTH };
-        self.word.store(after, Ordering::Release);
+        let word = &self.grace.0[self.me].0;
+        if Rule::OuterSectionLasts.kept() {
+            word.fetch_sub(1, Ordering::Release);
+        } else {
+            word.fetch_and(!DEPTH, Ordering::Release);
+        }
     }
 }

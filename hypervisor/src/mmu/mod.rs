@@ -15,6 +15,8 @@ pub(crate) mod model;
 pub mod ram;
 pub mod residence;
 pub mod rule;
+#[cfg(test)]
+pub(crate) mod watch;
 
 pub use coherence::Coherence;
 pub use coherence::Kick;
