@@ -17,6 +17,9 @@ use core::marker::PhantomData;
 use core::ptr;
 
 #[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+#[cfg(test)]
 mod tests;
 
 /// How deep sections are nested, in the low bits of a CPU's word.

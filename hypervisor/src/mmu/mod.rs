@@ -5,6 +5,9 @@ pub mod atomic;
 mod coherence;
 pub mod counters;
 pub mod ept;
+#[cfg(test)]
+#[cfg(feature = "loom")]
+pub(crate) mod explore;
 pub mod flush;
 pub mod grace;
 mod guest_physical;

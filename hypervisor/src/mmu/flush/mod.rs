@@ -7,6 +7,9 @@
 //! whether this CPU is clean ([`Occupancy::enter`]). Between the two stands a fence on either side, so one sees the other.
 
 #[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+#[cfg(test)]
 mod model;
 mod occupancy;
 mod pages;
