@@ -6,7 +6,6 @@
 
 use crate::memory::Frames;
 use crate::memory::physical;
-use crate::mmu;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::vcpu::controls;
@@ -23,6 +22,9 @@ use crate::vcpu::processor_state::ProcessorState;
 use crate::vcpu::state::State;
 use crate::vm::loader::EntryState;
 use crate::vm::machine::Machine;
+use crate::vm::model::ModelNeighbours;
+use crate::vm::model::VCPUS;
+use crate::vm::model::machine;
 use crate::vmx::entry::EntryFrame;
 use crate::vmx::entry::Registers;
 use crate::vmx::exit::ExitReason;
@@ -39,6 +41,7 @@ use evmcs::field;
 use evmcs::field::Access;
 use evmcs::field::ReadOnly;
 use evmcs::field::Width;
+use std::sync::Arc;
 
 /// IA32_VMX_CR4_FIXED1 of the model processor: all that a guest may be offered but UMIP, and what VMX wants.
 pub(crate) const CR4_HAS: u64 = 0x37_27ff;
@@ -65,12 +68,14 @@ const PAGE: usize = 1024;
 /// Offset in it of the clean fields (TLFS, HV_VMX_ENLIGHTENED_VMCS).
 const CLEAN_FIELDS: usize = 0x338;
 
-/// A virtual machine of one vCPU, out of its guest.
+/// One vCPU of a virtual machine, out of its guest.
 #[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) frame: EntryFrame,
     pub(crate) state: State,
-    pub(crate) machine: Machine,
+    pub(crate) machine: Arc<Machine>,
+    /// The physical CPUs, as the machine sees them.
+    pub(crate) neighbours: &'static ModelNeighbours,
     vmcs: Vmcs,
     slot: VmcsSlot,
     page: Frames,
@@ -99,6 +104,14 @@ impl Model {
         model
     }
 
+    /// Another vCPU of the same machine, as `after_reset`.
+    pub(crate) fn sibling(&self, apic_id: u32) -> Self {
+        let mut model = Self::after_reset(apic_id);
+        model.machine = Arc::clone(&self.machine);
+        model.neighbours = self.neighbours;
+        model
+    }
+
     /// With a VMCS of which nothing is written, but for `byte` in all places.
     pub(crate) fn poisoned(apic_id: u32, byte: u8) -> Self {
         let (page, assist_page) = (frame(), frame());
@@ -110,18 +123,14 @@ impl Model {
         let instructions = unsafe { NativeInstructions::new() };
         let vmcs = Vmcs::enlightened(region, &Enlightenments::default());
         page.copy_in(4, &[byte; PAGE - 4]);
-        let cpuid = cpuid();
-        let processor = ProcessorState::at_reset(&cpuid, true);
+        let neighbours = ModelNeighbours::new();
+        let machine = Arc::new(machine(VCPUS, neighbours));
+        let processor = ProcessorState::at_reset(&machine.cpuid, true);
         Self {
             frame: EntryFrame::default(),
             state: State::new(apic_id, NonZeroU32::MIN, 0, processor),
-            machine: Machine::new(
-                mmu::model::space(core::slice::from_ref(&(0..RAM))),
-                cpuid,
-                CR4_HAS,
-                posts,
-                GuestOutput::Bytes,
-            ),
+            machine,
+            neighbours,
             vmcs,
             slot: VmcsSlot::enlightened(0, instructions, assist),
             page,
@@ -165,6 +174,22 @@ impl Model {
     pub(crate) fn guest(&mut self) -> Guest<'_> {
         let vmcs = self.vmcs.activate(&mut self.slot).expect("the slot takes enlightened VMCSs");
         Guest { vmcs, frame: &mut self.frame, state: &mut self.state, machine: &self.machine }
+    }
+
+    /// Its guest writes a register of the local APIC, at an offset in that one's page.
+    pub(crate) fn write_apic(&mut self, offset: u64, value: u32) {
+        let effect = self.state.apic.mmio_write(offset, value, 0);
+        self.guest().carry_out(effect);
+    }
+
+    /// Its guest enables the local APIC by software.
+    pub(crate) fn enable_apic(&mut self) {
+        self.write_apic(0xf0, 0x1ff);
+    }
+
+    /// Takes its mail, as before an entry.
+    pub(crate) fn takes_mail(&mut self) -> Result<(), End> {
+        self.guest().take_mail()
     }
 
     /// The guest exits for `reason`, and the exit is handled.
@@ -235,13 +260,13 @@ impl Model {
 
     /// Puts bytes into the guest's RAM.
     pub(crate) fn store(&self, address: u64, bytes: &[u8]) {
-        self.machine.ram.write(GuestPhysical(address), bytes).expect("there is RAM");
+        self.machine.memory.write(GuestPhysical(address), bytes).expect("there is RAM");
     }
 
     /// Bytes of the guest's RAM.
     pub(crate) fn load<const N: usize>(&self, address: u64) -> [u8; N] {
         let mut bytes = [0; N];
-        self.machine.ram.read(GuestPhysical(address), &mut bytes).expect("there is RAM");
+        self.machine.memory.read(GuestPhysical(address), &mut bytes).expect("there is RAM");
         bytes
     }
 }

@@ -9,6 +9,8 @@ pub mod loader;
 pub mod machine;
 pub mod manifest;
 pub mod memory_layout;
+#[cfg(test)]
+pub(crate) mod model;
 pub mod post;
 
 use crate::console::guest_output::GuestOutput;

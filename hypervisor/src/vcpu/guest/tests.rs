@@ -18,6 +18,11 @@ const STI_BLOCKING: u32 = 1 << 0;
 const MOV_SS_BLOCKING: u32 = 1 << 1;
 const NMI_BLOCKING: u32 = 1 << 3;
 
+// Offsets in the page of the local APIC.
+const TASK_PRIORITY: u64 = 0x80;
+const END_OF_INTERRUPT: u64 = 0xb0;
+const LOGICAL_DESTINATION: u64 = 0xd0;
+
 #[test]
 fn rip_moves_by_the_length_of_the_instruction() {
     let mut model = Model::long_64();
@@ -116,12 +121,19 @@ fn message(destination: Destination, delivery: DeliveryMode) -> Message {
     Message { destination, delivery, vector: 0x40, trigger: Trigger::Edge }
 }
 
-/// In a model whose local APIC is enabled by software.
+/// In a model whose local APIC is enabled by software; it has taken the mail that followed.
 fn sent(destination: Destination, delivery: DeliveryMode) -> (Model, Result<(), End>) {
-    let mut model = Model::long_64();
-    let _ = model.state.apic.mmio_write(0xf0, 0x1ff, 0);
-    let result = model.guest().carry_out(Effect::Send(message(destination, delivery)));
+    let mut model = enabled();
+    model.guest().carry_out(Effect::Send(message(destination, delivery)));
+    let result = model.takes_mail();
     (model, result)
+}
+
+/// The bootstrap processor, its local APIC enabled by software.
+fn enabled() -> Model {
+    let mut model = Model::long_64();
+    model.enable_apic();
+    model
 }
 
 #[test]
@@ -150,7 +162,7 @@ fn what_the_guest_sends_to_everyone_else_does_not_come_back() {
 #[test]
 fn a_changed_timer_is_armed_before_the_next_entry() {
     let mut model = Model::long_64();
-    assert_eq!(model.guest().carry_out(Effect::TimerChanged), Ok(()));
+    model.guest().carry_out(Effect::TimerChanged);
     assert!(model.state.timer_changed && model.state.attention);
 }
 

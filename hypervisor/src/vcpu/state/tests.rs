@@ -24,8 +24,10 @@ fn use_all(state: &mut State) {
         tsc_adjust,
         misc_enable,
         processor,
-        // Of the console and of statistics: no state of a processor.
-        input_waits: _,
+        // What this CPU owes and where it is to go on, and statistics: no state of a processor.
+        flush_guest_physical: _,
+        goes_on: _,
+        refused: _,
         exits: _,
     } = state;
     let _ = apic.mmio_write(0xf0, 0x1ff, 0);

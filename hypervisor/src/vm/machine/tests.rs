@@ -2,9 +2,11 @@
 //! Who answers where, and what follows from it.
 
 use super::*;
-use crate::irqchip::Destination;
-use crate::mmu;
-use crate::vcpu::model;
+use crate::cpu::CpuNumber;
+use crate::vcpu::model::Model;
+use crate::vm::model;
+use crate::vm::model::ModelNeighbours;
+use crate::vm::model::Told;
 use core::num::NonZeroU32;
 
 const MODEM_CONTROL: u16 = UART + 4;
@@ -17,12 +19,18 @@ const CONNECTED: u32 = 8;
 const RECEIVED_DATA: u32 = 1;
 
 fn machine() -> Machine {
-    Machine::new(mmu::model::space(&[]), model::cpuid(), model::CR4_HAS)
+    model::machine(1, ModelNeighbours::new())
 }
 
-/// With the UART's interrupt connected, and its pin leading to vector 0x44, edge triggered.
-fn with_interrupt() -> Machine {
-    let machine = machine();
+/// With the UART's interrupt connected, and its pin leading to vector 0x44 of local APIC 0, edge triggered. Another local
+/// APIC would take it, too.
+fn with_interrupt(neighbours: &'static ModelNeighbours) -> Machine {
+    let machine = model::machine(2, neighbours);
+    for id in [0, 1] {
+        let mut apic = LocalApic::new(id, id == 0, NonZeroU32::MIN);
+        let _ = apic.mmio_write(0xf0, 0x1ff, 0);
+        machine.posts.of(id as usize).set_address(apic.address());
+    }
     assert!(machine.write_io_apic(0, 0x10 + 2 * uart::GSI).is_empty());
     assert!(machine.write_io_apic(0x10, 0x44).is_empty());
     assert_eq!(machine.write_port(MODEM_CONTROL, 1, CONNECTED), PortEffect::default());
@@ -57,19 +65,32 @@ fn a_wide_access_is_one_of_each_port() {
 
 #[test]
 fn the_line_is_told_to_the_io_apic_when_it_changes() {
-    let machine = with_interrupt();
+    let neighbours = ModelNeighbours::new();
+    let machine = with_interrupt(neighbours);
     assert_eq!(machine.write_port(INTERRUPT_ENABLE, 1, RECEIVED_DATA), PortEffect::default());
+    assert_eq!(neighbours.take(), Told::default());
+    let mut vcpu = Model::after_reset(0);
+    let _ = vcpu.state.apic.mmio_write(0xf0, 0x1ff, 0);
+    let mut arrives = |vector| {
+        assert_eq!(neighbours.take(), Told { notified: vec![CpuNumber::BOOT], asked_for_input: 0 });
+        assert_eq!(machine.posts.of(0).mailbox.drain(&mut vcpu.guest()), Ok(()));
+        assert_eq!(vcpu.state.apic.pending(), Some(vector));
+        vcpu.state.apic.acknowledge(vector);
+        let _ = vcpu.state.apic.mmio_write(0xb0, 0, 0);
+    };
     let mut typed = b"ab".iter().copied();
-    let (message, drained) = machine.receive(|| typed.next());
-    let message = message.expect("the line rose");
-    assert_eq!((message.vector, message.destination), (0x44, Destination::Physical(0)));
-    assert!(!drained, "without its FIFO the UART has room for one byte");
-    assert_eq!(machine.receive(|| typed.next()), (None, false));
+    machine.receive(|| typed.next());
+    arrives(0x44);
+    assert!(machine.input_waits(), "without its FIFO the UART has room for one byte");
+    machine.receive(|| typed.next());
+    assert!(machine.input_waits() && machine.posts.are_empty());
     assert_eq!(nothing_from(machine.read_port(UART, 1)), b'a'.into());
-    let (message, drained) = machine.receive(|| typed.next());
-    assert!(message.is_some() && !drained);
+    machine.receive(|| typed.next());
+    arrives(0x44);
+    assert!(machine.input_waits());
     assert_eq!(nothing_from(machine.read_port(UART, 1)), b'b'.into());
-    assert_eq!(machine.receive(|| typed.next()), (None, true));
+    machine.receive(|| typed.next());
+    assert!(!machine.input_waits() && machine.posts.are_empty());
 }
 
 #[test]
@@ -80,13 +101,16 @@ fn no_byte_is_taken_that_there_is_no_room_for() {
         asked += 1;
         Some(0)
     };
-    assert_eq!(machine.receive(&mut endless), (None, false));
+    machine.receive(&mut endless);
+    assert!(machine.input_waits() && machine.posts.are_empty());
     const FIFO: u16 = UART + 2;
     machine.write_port(FIFO, 1, 1);
-    assert_eq!(machine.receive(&mut endless), (None, false));
+    machine.receive(&mut endless);
+    assert!(machine.input_waits() && machine.posts.are_empty());
     const LOOPBACK: u32 = 16;
     machine.write_port(MODEM_CONTROL, 1, LOOPBACK);
-    assert_eq!(machine.receive(&mut endless), (None, false));
+    machine.receive(&mut endless);
+    assert!(machine.input_waits() && machine.posts.are_empty());
     assert_eq!(asked, 1 + 16);
 }
 

@@ -4,6 +4,7 @@
 mod memory;
 
 use super::*;
+use crate::cpu::CpuNumber;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::vcpu::model::CODE;
@@ -107,23 +108,22 @@ fn what_a_write_to_the_local_apic_asks_for_is_carried_out() {
     assert!(model.state.timer_changed);
     const FIXED_ALL: u64 = 2 << 18 | 0x41;
     stores(&mut model, LOCAL_APIC_BASE + INTERRUPT_COMMAND, FIXED_ALL);
+    assert_eq!(model.takes_mail(), Ok(()));
     assert_eq!(model.state.apic.pending(), Some(0x41));
     const INIT: u64 = 5 << 8 | 1 << 14;
-    model.frame.registers.rax = INIT;
-    prepare(&mut model, STORE, writing(), LOCAL_APIC_BASE + INTERRUPT_COMMAND);
-    assert_eq!(model.exit(ExitReason::EPT_VIOLATION), Err(End::Init));
+    stores(&mut model, LOCAL_APIC_BASE + INTERRUPT_COMMAND, INIT);
+    assert_eq!(model.takes_mail(), Err(End::Init));
 }
 
 /// SDM vol. 3, "x2APIC Register Availability": in x2APIC mode, and without an APIC, the page is not the APIC's.
 #[test]
-fn outside_of_xapic_mode_nothing_is_in_the_page_of_the_local_apic() {
+fn outside_of_xapic_mode_no_register_is_in_the_page_of_the_local_apic() {
     for base in [0xfee0_0d00, 0xfee0_0100] {
         let mut model = Model::long_64();
         assert_eq!(model.state.apic.set_base(base).err(), None);
-        prepare(&mut model, LOAD, reading(), LOCAL_APIC_BASE + VERSION);
-        let address = GuestPhysical(LOCAL_APIC_BASE + VERSION);
-        let end = End::Nothing { address, access: "read", rip: CODE };
-        assert_eq!(model.exit(ExitReason::EPT_VIOLATION), Err(end));
+        assert_eq!(loads(&mut model, LOCAL_APIC_BASE + VERSION), 0xffff_ffff);
+        stores(&mut model, LOCAL_APIC_BASE + TASK_PRIORITY, 0x70);
+        assert_eq!(model.state.apic.cr8(), 0);
     }
 }
 
@@ -141,7 +141,8 @@ fn the_io_apic_is_read_and_written_by_mov() {
 #[test]
 fn an_interrupt_that_the_io_apic_sends_at_a_write_is_delivered() {
     let mut model = Model::long_64();
-    let _ = model.state.apic.mmio_write(0xf0, 0x1ff, 0);
+    model.enable_apic();
+    model.state.attention = false;
     // The UART's line is asserted while its pin is masked.
     model.machine.write_port(0x3fc, 1, 8);
     model.machine.write_port(0x3f9, 1, 2);
@@ -149,6 +150,8 @@ fn an_interrupt_that_the_io_apic_sends_at_a_write_is_delivered() {
     assert!(!model.state.attention);
     const LEVEL: u64 = 1 << 15;
     stores(&mut model, IO_APIC_BASE + IO_APIC_WINDOW, LEVEL | 0x44);
+    assert_eq!(model.neighbours.take().notified, [CpuNumber::BOOT]);
+    assert_eq!(model.takes_mail(), Ok(()));
     assert_eq!(model.state.apic.pending(), Some(0x44));
     assert!(model.state.attention);
 }

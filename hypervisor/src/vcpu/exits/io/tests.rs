@@ -4,6 +4,7 @@
 mod string;
 
 use super::*;
+use crate::cpu::CpuNumber;
 use crate::vcpu::model::LENGTH;
 use crate::vcpu::model::Model;
 use crate::vmx::exit::ExitReason;
@@ -94,7 +95,8 @@ fn an_access_without_consequences_leaves_every_group_of_the_vmcs_clean() {
 /// With the I/O APIC's pin 4, the UART's, leading to vector 0x44.
 fn with_uart_interrupt(level: bool) -> Model {
     let mut model = Model::long_64();
-    let _ = model.state.apic.mmio_write(0xf0, 0x1ff, 0);
+    model.enable_apic();
+    model.state.attention = false;
     assert!(model.machine.write_io_apic(0, 0x10 + 2 * 4).is_empty());
     assert!(model.machine.write_io_apic(0x10, 0x44 | u32::from(level) << 15).is_empty());
     model
@@ -107,6 +109,8 @@ fn the_uarts_interrupt_reaches_the_local_apic_through_the_io_apic() {
     assert_eq!(model.state.apic.pending(), None);
     assert!(!model.state.attention);
     output(&mut model, UART_INTERRUPT_ENABLE, 1, 2);
+    assert_eq!(model.neighbours.take().notified, [CpuNumber::BOOT]);
+    assert_eq!(model.takes_mail(), Ok(()));
     assert_eq!(model.state.apic.pending(), Some(0x44));
     assert!(model.state.attention);
 }
@@ -118,16 +122,19 @@ fn a_level_that_is_still_asserted_at_the_end_of_interrupt_interrupts_again() {
     output(&mut model, UART_MODEM_CONTROL, 1, 8);
     output(&mut model, UART_INTERRUPT_ENABLE, 1, 2);
     for _ in 0..2 {
+        assert_eq!(model.takes_mail(), Ok(()));
         assert_eq!(model.state.apic.pending(), Some(0x44));
         model.state.apic.acknowledge(0x44);
         assert_eq!(model.state.apic.pending(), None);
         let effect = model.state.apic.mmio_write(END_OF_INTERRUPT, 0, 0);
-        assert_eq!(model.guest().carry_out(effect), Ok(()));
+        model.guest().carry_out(effect);
     }
+    assert_eq!(model.takes_mail(), Ok(()));
     model.state.apic.acknowledge(0x44);
     output(&mut model, UART_INTERRUPT_ENABLE, 1, 0);
     let effect = model.state.apic.mmio_write(END_OF_INTERRUPT, 0, 0);
-    assert_eq!(model.guest().carry_out(effect), Ok(()));
+    model.guest().carry_out(effect);
+    assert!(model.machine.posts.are_empty());
     assert_eq!(model.state.apic.pending(), None);
 }
 
@@ -149,10 +156,17 @@ fn power_off_and_reset_end_the_vm_behind_the_instruction() {
 #[test]
 fn input_that_was_held_back_is_looked_for_at_the_next_access() {
     let mut model = Model::long_64();
-    // Nothing has been typed in a test, so what is looked for is found to be all.
-    model.state.input_waits = true;
+    let mut typed = b"ab".iter().copied();
+    model.machine.receive(|| typed.next());
     input(&mut model, UART_DATA, 1);
-    assert!(!model.state.input_waits);
+    assert_eq!(model.neighbours.take().asked_for_input, 1);
+    // The one that reads the console brings the rest, and finds that it is all.
+    model.machine.receive(|| typed.next());
+    model.machine.receive(|| typed.next());
+    assert_eq!(input(&mut model, UART_DATA, 1) & 0xff, b'b'.into());
+    model.machine.receive(|| typed.next());
+    input(&mut model, UART_DATA, 1);
+    assert_eq!(model.neighbours.take().asked_for_input, 1);
 }
 
 #[test]
@@ -163,5 +177,6 @@ fn an_interrupt_that_resets_the_vcpu_ends_the_vm() {
     output(&mut model, UART_MODEM_CONTROL, 1, 8);
     prepare(&mut model, plain(UART_INTERRUPT_ENABLE, 1, false));
     model.frame.registers.rax = 2;
-    assert_eq!(model.exit(ExitReason::IO_INSTRUCTION), Err(End::Init));
+    assert_eq!(model.exit(ExitReason::IO_INSTRUCTION), Ok(()));
+    assert_eq!(model.takes_mail(), Err(End::Init));
 }

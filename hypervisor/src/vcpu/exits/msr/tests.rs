@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::irqchip::local_apic::Mode;
+use crate::vcpu::end::End;
 use crate::vcpu::model::Model;
 use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
 use crate::vcpu::msr_policy::PAT_AT_RESET;
@@ -221,12 +222,13 @@ fn what_a_write_to_the_apic_asks_for_is_carried_out() {
     wrmsr(&mut model, X2APIC_SVR, 0x1ff);
     model.state.attention = false;
     wrmsr(&mut model, X2APIC_ICR, FIXED_ALL);
+    assert_eq!(model.takes_mail(), Ok(()));
     assert_eq!(model.state.apic.pending(), Some(0x41));
     assert!(model.state.attention);
     wrmsr(&mut model, X2APIC_LVT_TIMER, 0x42);
     model.state.timer_changed = false;
     wrmsr(&mut model, X2APIC_INITIAL_COUNT, 1000);
     assert!(model.state.timer_changed && model.state.apic.next_deadline().is_some());
-    prepare(&mut model, X2APIC_ICR, INIT_EVERYONE);
-    assert_eq!(model.exit(ExitReason::WRMSR), Err(End::Init));
+    wrmsr(&mut model, X2APIC_ICR, INIT_EVERYONE);
+    assert_eq!(model.takes_mail(), Err(End::Init));
 }

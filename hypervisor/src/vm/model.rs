@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A machine for tests on the host, and the physical CPUs that senders of messages see: they note what they are told.
+
+use crate::console::guest_output::GuestOutput;
+use crate::cpu::CpuNumber;
+use crate::irqchip::io_apic::IO_APIC_BASE;
+use crate::irqchip::local_apic::Address;
+use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::irqchip::local_apic::LocalApic;
+use crate::memory::FRAME;
+use crate::mmu;
+use crate::mmu::GuestSpace;
+use crate::mmu::space::Content;
+use crate::vcpu::model;
+use crate::vm::machine::Machine;
+use crate::vm::post::Neighbours;
+use crate::vm::post::Posts;
+use core::mem;
+use core::num::NonZeroU32;
+use std::sync::Mutex;
+
+/// How many physical CPUs there are.
+pub(crate) const CPUS: usize = 4;
+/// How many vCPUs a machine has, unless a test asks for another number.
+pub(crate) const VCPUS: u32 = 4;
+
+/// The physical CPUs.
+#[derive(Debug, Default)]
+pub(crate) struct ModelNeighbours(Mutex<Told>);
+
+/// What they were told since somebody looked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Who was notified, in order.
+    pub(crate) notified: Vec<CpuNumber>,
+    /// How often the one that reads the console was asked to.
+    pub(crate) asked_for_input: usize,
+}
+
+impl ModelNeighbours {
+    /// For machines that live as long as the test.
+    pub(crate) fn new() -> &'static Self {
+        Box::leak(Box::default())
+    }
+
+    /// What they were told since this was asked last.
+    pub(crate) fn take(&self) -> Told {
+        mem::take(&mut self.0.lock().expect("no test panics while it holds the lock"))
+    }
+}
+
+impl Neighbours for ModelNeighbours {
+    fn notify(&self, cpu: CpuNumber) {
+        self.0.lock().expect("no test panics while it holds the lock").notified.push(cpu);
+    }
+
+    fn ask_for_input(&self) {
+        self.0.lock().expect("no test panics while it holds the lock").asked_for_input += 1;
+    }
+
+    fn count(&self) -> usize {
+        CPUS
+    }
+}
+
+/// A CPU by its number.
+pub(crate) fn cpu(number: usize) -> CpuNumber {
+    CpuNumber::new(number).expect("there are so many")
+}
+
+/// A machine of that many vCPUs after RESET, with the RAM of [`model`] and where devices have registers. Its vCPUs are at home
+/// on the CPUs in turn.
+pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machine {
+    let address = |id| LocalApic::new(id, id == 0, NonZeroU32::MIN).address();
+    let posts = posts((0..vcpus).map(address), neighbours);
+    Machine::new(memory(), model::cpuid(), model::CR4_HAS, posts, GuestOutput::Bytes)
+}
+
+/// For vCPUs whose local APICs listen to `addresses`, at home on the CPUs in turn.
+pub(crate) fn posts(addresses: impl Iterator<Item = Address>, neighbours: &'static ModelNeighbours) -> Posts {
+    let posts = Posts::new(addresses, neighbours);
+    (0..posts.count()).for_each(|vcpu| posts.of(vcpu).set_home(cpu(vcpu % CPUS)));
+    posts
+}
+
+fn memory() -> GuestSpace {
+    let memory = mmu::model::space(core::slice::from_ref(&(0..model::RAM)));
+    for page in [LOCAL_APIC_BASE, IO_APIC_BASE] {
+        memory.set(CpuNumber::BOOT, page..page + FRAME, Content::Device).expect("the host has memory");
+    }
+    memory
+}
