@@ -59,8 +59,8 @@ use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
 use core::sync::atomic::AtomicU64;
-use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
+use core::sync::atomic::fence;
 use evmcs::controls::Controls;
 use spin::Mutex;
 use spin::Once;
@@ -109,10 +109,10 @@ pub struct Vm {
     /// When it is ended.
     pub limit: Option<TimeLimit>,
     end: Once<End>,
-    /// vCPUs that have not ended.
-    left: AtomicUsize,
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: AtomicU64,
+    /// How often one of them was set going.
+    wake_ups: AtomicU64,
     exits: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -223,8 +223,8 @@ impl Vm {
                 .time_limit_s
                 .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
-            left: AtomicUsize::new(config.vcpus as usize),
             waiting: AtomicU64::new(0),
+            wake_ups: AtomicU64::new(0),
             exits: Mutex::default(),
         };
         Ok((vm, entry))
@@ -242,33 +242,38 @@ impl Vm {
         self.end.is_completed()
     }
 
-    /// How it ended, once none of its vCPUs is left.
+    /// How it ended, once it has.
     #[must_use]
-    pub fn is_over(&self) -> Option<End> {
-        self.end.get().copied().filter(|_| self.left.load(Ordering::Acquire) == 0)
+    pub fn how_it_ended(&self) -> Option<End> {
+        self.end.get().copied()
     }
 
-    /// A vCPU of it has stopped for good; tells whether it was the last.
-    pub fn retire_one(&self, state: &State) -> bool {
+    /// A vCPU of it has stopped for good.
+    pub fn retire_one(&self, state: &State) {
         let mut exits = self.exits.lock();
         for (reason, count) in state.exit_counts() {
             *exits.entry(reason.number()).or_default() += count;
         }
-        drop(exits);
-        self.left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// The vCPU of that index runs, so that it may set others going.
+    /// The vCPU of that index runs, so that it may set others going. It has not taken its mail yet.
     pub fn is_awake(&self, vcpu: usize) {
-        self.waiting.fetch_and(!(1 << vcpu), Ordering::SeqCst);
+        let waiting = self.waiting.fetch_and(!(1 << vcpu), Ordering::SeqCst);
+        if waiting & 1 << vcpu != 0 {
+            self.wake_ups.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// The vCPU of that index waits for what only another vCPU can do. Tells whether all do, so that none ever will.
     pub fn waits_in_vain(&self, vcpu: usize) -> bool {
         let all = u64::MAX >> (64 - self.machine.posts.count());
+        let wake_ups = self.wake_ups.load(Ordering::SeqCst);
         let waiting = self.waiting.fetch_or(1 << vcpu, Ordering::SeqCst) | 1 << vcpu;
-        // What one of them has sent before it began to wait may still set another going.
-        waiting == all && self.machine.posts.are_empty()
+        // What one of them has sent before it began to wait may still set another going. And where no mail is now, some may
+        // have been taken since: whoever did that woke up before, and may have sent more to where we had looked already.
+        let no_mail = waiting == all && self.machine.posts.are_empty();
+        fence(Ordering::SeqCst);
+        no_mail && self.wake_ups.load(Ordering::SeqCst) == wake_ups
     }
 
     /// How often its vCPUs that have stopped exited, by reason, the most frequent first.
