@@ -24,7 +24,7 @@ tests::program!(run);
 const VCPUS: usize = catalogue::VCPUS as usize;
 const WRITERS: usize = VCPUS - 1;
 /// Writes of each writer, with the log on.
-const WRITES: usize = 300_000;
+const WRITES: usize = 120_000;
 /// As often the log is ended and begun anew.
 const LOGS: usize = 3;
 
