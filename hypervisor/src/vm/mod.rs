@@ -58,7 +58,6 @@ use core::arch::x86_64::CpuidResult;
 use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
 use evmcs::controls::Controls;
@@ -112,7 +111,7 @@ pub struct Vm {
     /// vCPUs that have not ended.
     left: AtomicUsize,
     /// A bit for each vCPU that nothing but another vCPU can set going.
-    waiting: AtomicU64,
+    waiting: Mutex<u64>,
     exits: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -224,7 +223,7 @@ impl Vm {
                 .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
             left: AtomicUsize::new(config.vcpus as usize),
-            waiting: AtomicU64::new(0),
+            waiting: Mutex::new(0),
             exits: Mutex::default(),
         };
         Ok((vm, entry))
@@ -258,17 +257,19 @@ impl Vm {
         self.left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
-    /// The vCPU of that index runs, so that it may set others going.
+    /// The vCPU of that index runs, so that it may set others going. Before it takes its mail.
     pub fn is_awake(&self, vcpu: usize) {
-        self.waiting.fetch_and(!(1 << vcpu), Ordering::SeqCst);
+        *self.waiting.lock() &= !(1 << vcpu);
     }
 
     /// The vCPU of that index waits for what only another vCPU can do. Tells whether all do, so that none ever will.
     pub fn waits_in_vain(&self, vcpu: usize) -> bool {
         let all = u64::MAX >> (64 - self.machine.posts.count());
-        let waiting = self.waiting.fetch_or(1 << vcpu, Ordering::SeqCst) | 1 << vcpu;
-        // What one of them has sent before it began to wait may still set another going.
-        waiting == all && self.machine.posts.are_empty()
+        let mut waiting = self.waiting.lock();
+        *waiting |= 1 << vcpu;
+        // What one of them has sent before it began to wait may still set another going. Under the lock: nobody wakes up, takes
+        // that, and is not seen either way.
+        *waiting == all && self.machine.posts.are_empty()
     }
 
     /// How often its vCPUs that have stopped exited, by reason, the most frequent first.
@@ -335,3 +336,6 @@ fn msr_bitmap() -> Result<Frames, OutOfFrames> {
     frames.copy_in(0, &page);
     Ok(frames)
 }
+
+#[cfg(test)]
+mod tests;
