@@ -74,16 +74,23 @@ fn run() {
     bench!("wrmsr_tsc_deadline", "wrmsr", in("ecx") msr::TSC_DEADLINE, in("eax") 0, in("edx") 0);
     bench!("xapic_eoi", "mov [rdi], esi", in("rdi") eoi, in("esi") 0);
 
-    faults("fault_4k", fresh_pages());
-    faults("fault_2m", (LARGE_PAGE..end_of_ram()).step_by(LARGE_PAGE as usize).skip(1));
+    faults("fault_4k", small_pages());
+    faults("fault_2m", large_pages());
     zap();
 }
 
-/// Pages of conventional memory that nobody has touched. There, large pages do not fit.
-fn fresh_pages() -> impl Iterator<Item = u64> {
+/// Pages behind the last place where a large page fits. The first of them costs the tables, too, and is not among them.
+fn small_pages() -> impl Iterator<Item = u64> {
     let taken = start_info::occupied();
     let is_free = move |page: &u64| !taken.iter().any(|taken| taken.start < page + PAGE && *page < taken.end);
-    (0x2_0000..0x9_0000).step_by(PAGE as usize).filter(is_free)
+    let first = end_of_large_pages();
+    physical::write(first, 1_u8);
+    (first + PAGE..end_of_ram()).step_by(PAGE as usize).filter(is_free)
+}
+
+/// Large pages that nobody has touched.
+fn large_pages() -> impl Iterator<Item = u64> {
+    (2 * LARGE_PAGE..end_of_large_pages()).step_by(LARGE_PAGE as usize)
 }
 
 /// What it costs to touch each of these pages for the first time.
@@ -101,7 +108,7 @@ fn faults(name: &str, pages: impl Iterator<Item = u64>) {
 
 fn zap() {
     const ROUNDS: u64 = 1_000;
-    let page = end_of_ram() - LARGE_PAGE + 5 * PAGE;
+    let page = end_of_large_pages() - LARGE_PAGE + 5 * PAGE;
     // Splits the large page that it is in.
     exerciser::zap(page, 1);
     let (mut zaps, mut reads) = (0, 0);
@@ -122,4 +129,8 @@ fn timed(act: impl FnOnce()) -> u64 {
 fn end_of_ram() -> u64 {
     let ram = start_info::memory_map().filter(|region| region.kind == start_info::RAM);
     ram.map(|region| region.range.end).max().unwrap_or_default()
+}
+
+fn end_of_large_pages() -> u64 {
+    end_of_ram() / LARGE_PAGE * LARGE_PAGE
 }

@@ -118,7 +118,8 @@ pub const PROGRAMS: &[Program] = &[
     Program::passes("modes", "exits are served alike from long mode down to real mode, and on the way back"),
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
-        .with_memory(64)
+        // The last of it is no whole large page.
+        .with_memory(65)
         .exercised(),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),
     Program::passes("bench_smp", "prints what a flush costs while three other CPUs are in the guest")

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The emulator: Bochs 3.0, built from the source in Debian's pool, with one line mended.
+//! The emulator: Bochs 3.0, built from the source in Debian's pool, with two lines mended.
 //!
 //! Debian's own binary is of an older version with known faults in VMX, and a fourth as fast: it has the debugger
 //! and instrumentation built in.
@@ -29,12 +29,33 @@ pub const VARIABLE: &str = "SATORI_BOCHS";
 const SOURCE: &str = "pool/main/b/bochs/bochs_3.0+dfsg.orig.tar.xz";
 const SOURCE_SHA256: &str = "78f6c73d4a6472d5130a87ab9dc306d02c7c71ed8e25b3a8ef642e2a7acd282b";
 
+/// What is inserted after a line that is in its file once.
+#[derive(Debug)]
+struct Mend {
+    file: &'static str,
+    after: &'static str,
+    insert: &'static str,
+}
+
 /// VM entry in 3.0 loads the guest's EFLAGS before the CPU counts as being in the guest. So with IF=0 in the guest
 /// external interrupts are masked although they should exit, and a guest that spins hangs its hypervisor.
 /// Deciding about the mask once more after this line mends it.
-const MENDED_FILE: &str = "cpu/vmx.cc";
-const MENDED_LINE: &str = "  BX_CPU_THIS_PTR in_vmx_guest = true;\n";
-const MEND: &str = "  handleInterruptMaskChange();\n";
+const MASK_AFTER_ENTRY: Mend = Mend {
+    file: "cpu/vmx.cc",
+    after: "  BX_CPU_THIS_PTR in_vmx_guest = true;\n",
+    insert: "  handleInterruptMaskChange();\n",
+};
+
+/// With several CPUs, 3.0 forgets after an exception that the instruction which raised it is over. If an external
+/// interrupt makes the guest exit before the first instruction of the handler, the exit goes back to that
+/// instruction, but with the stack of the handler. With one CPU the loop that calls does what is inserted here.
+const COMMIT_AFTER_EXCEPTION: Mend = Mend {
+    file: "cpu/cpu.cc",
+    after: "void BX_CPU_C::cpu_run_trace(void)\n{\n",
+    insert: "  BX_CPU_THIS_PTR prev_rip = RIP;\n  BX_CPU_THIS_PTR speculative_rsp = false;\n",
+};
+
+const MENDS: [Mend; 2] = [MASK_AFTER_ENTRY, COMMIT_AFTER_EXCEPTION];
 
 /// The display of instructions per second stays off: its signal handler logs while the interrupted thread may hold
 /// the log's lock, and then hangs for ever.
@@ -71,7 +92,7 @@ pub fn bring(workshop: &Workshop) -> Result<PathBuf> {
         );
         return Ok(std::path::absolute(named)?);
     }
-    let text = format!("{SOURCE_SHA256}\n{MENDED_FILE}\n{MENDED_LINE}{MEND}{OPTIONS:?}");
+    let text = format!("{SOURCE_SHA256}\n{MENDS:?}\n{OPTIONS:?}");
     let recipe = Recipe { name: "bochs-3.0", text: &text };
     if !workshop.cache.has(&recipe) {
         packages::bring_compiler(workshop)?;
@@ -88,7 +109,7 @@ fn build(workshop: &Workshop, folder: &Path) -> Result<()> {
     apt::fetch_from_pool(workshop, SOURCE, SOURCE_SHA256, &archive)?;
     let build = tempfile::tempdir_in(folder)?;
     let source = unpack(&archive, build.path())?;
-    mend(&source.join(MENDED_FILE))?;
+    MENDS.iter().try_for_each(|mend| mend.apply(&source))?;
 
     let step = Step::start("building the emulator (a minute or two)");
     let log = workshop.cache.log("bochs");
@@ -110,12 +131,15 @@ fn unpack(archive: &Path, folder: &Path) -> Result<PathBuf> {
     Ok(entries.next().context("the source archive is empty")??.path())
 }
 
-fn mend(file: &Path) -> Result<()> {
-    let source = fs::read_to_string(file).with_context(|| format!("no {}", file.display()))?;
-    let found = source.matches(MENDED_LINE).count();
-    ensure!(found == 1, "{} has {found} lines to mend instead of one", file.display());
-    let mended = source.replace(MENDED_LINE, &format!("{MENDED_LINE}{MEND}"));
-    fs::write(file, mended).map_err(Into::into)
+impl Mend {
+    fn apply(&self, source: &Path) -> Result<()> {
+        let Self { file, after, insert } = self;
+        let file = source.join(file);
+        let text = fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+        let found = text.matches(after).count();
+        ensure!(found == 1, "{} has {found} places to mend instead of one", file.display());
+        fs::write(&file, text.replace(after, &format!("{after}{insert}"))).map_err(Into::into)
+    }
 }
 
 #[cfg(test)]
@@ -123,14 +147,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mend_goes_after_its_line_and_nowhere_else() {
+    fn a_mend_goes_after_its_line_and_nowhere_else() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("vmx.cc");
-        let around = |inserted: &str| format!("before\n{MENDED_LINE}{inserted}after\n");
-        fs::write(&file, around("")).unwrap();
-        mend(&file).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), around("  handleInterruptMaskChange();\n"));
-        fs::write(&file, "something else\n").unwrap();
-        assert!(mend(&file).is_err());
+        let file = folder.path().join("file.cc");
+        let mend = Mend { file: "file.cc", after: "the line\n", insert: "more\n" };
+        fs::write(&file, "before\nthe line\nafter\n").unwrap();
+        mend.apply(folder.path()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "before\nthe line\nmore\nafter\n");
+        for unfit in ["something else\n", "the line\nthe line\n"] {
+            fs::write(&file, unfit).unwrap();
+            assert!(mend.apply(folder.path()).is_err());
+        }
     }
 }

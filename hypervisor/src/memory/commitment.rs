@@ -68,6 +68,12 @@ impl Commitment {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// Frames that were promised, whether they were taken or not.
+    #[must_use]
+    pub fn promised(&self) -> u64 {
+        self.left.load(Ordering::Relaxed) + self.taken()
+    }
+
     fn claim(&self, frames: u64) -> Result<(), OutOfFrames> {
         let less = |left: u64| left.checked_sub(frames);
         match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {

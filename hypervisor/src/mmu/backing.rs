@@ -71,6 +71,12 @@ impl Ram {
         self.frames
     }
 
+    /// Bytes that are set aside for the record of what is behind it, if all of it comes page by page.
+    #[must_use]
+    pub fn record_bytes(&self) -> u64 {
+        (self.memory.promised() - self.frames) * FRAME
+    }
+
     /// Bytes of physical memory that it has taken so far.
     #[must_use]
     pub fn backed_bytes(&self) -> u64 {

@@ -229,8 +229,18 @@ impl Slots {
     /// Bytes of physical memory behind it: what is seen twice counts once.
     #[must_use]
     pub fn backed_bytes(&self) -> u64 {
+        self.sum_over_rams(Ram::backed_bytes)
+    }
+
+    /// Bytes that are set aside for the record of what is behind it.
+    #[must_use]
+    pub fn record_bytes(&self) -> u64 {
+        self.sum_over_rams(Ram::record_bytes)
+    }
+
+    fn sum_over_rams(&self, bytes: impl Fn(&Ram) -> u64) -> u64 {
         let rams: Vec<_> = self.memories().map(|memory| &memory.ram).collect();
         let first_seen = |n: usize| !rams[..n].iter().any(|other| Arc::ptr_eq(other, rams[n]));
-        (0..rams.len()).filter(|&n| first_seen(n)).map(|n| rams[n].backed_bytes()).sum()
+        (0..rams.len()).filter(|&n| first_seen(n)).map(|n| bytes(rams[n])).sum()
     }
 }

@@ -136,6 +136,13 @@ impl GuestSpace {
         self.with_slots(number::current(), Slots::backed_bytes)
     }
 
+    /// Bytes that are set aside for it beside its memory: for its tables, and for the record of what is behind it, if all of it is
+    /// backed page by page.
+    #[must_use]
+    pub fn set_aside_bytes(&self) -> u64 {
+        self.tables.memory().promised() * FRAME + self.with_slots(number::current(), Slots::record_bytes)
+    }
+
     fn coherence(&self) -> &Coherence {
         self.roots.coherence()
     }

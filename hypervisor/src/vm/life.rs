@@ -110,13 +110,14 @@ impl Life {
 
 fn report_start(vm: &Vm, free_before: u64) {
     let memory = &vm.machine.memory;
-    let (bytes, tables, backed) = (memory.bytes(), memory.held_bytes(), memory.backed_bytes());
-    let own = (free_before - frames::free_bytes()).saturating_sub(backed + tables);
+    let (bytes, most) = (memory.bytes(), memory.set_aside_bytes());
+    let own = (free_before - frames::free_bytes()).saturating_sub(bytes + most);
     info!(
-        "vm {}: started: {} MiB, {} KiB of tables for them, {} KiB of Satori's own",
+        "vm {}: started: {} MiB, {} KiB of tables for them so far and {} at most, {} KiB of Satori's own",
         vm.name,
-        bytes >> 20,
-        tables >> 10,
+        bytes.div_ceil(1 << 20),
+        memory.held_bytes() >> 10,
+        most >> 10,
         own >> 10
     );
 }

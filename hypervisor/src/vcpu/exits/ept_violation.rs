@@ -190,7 +190,8 @@ fn linear_address(guest: &Guest<'_>, segment: Segment, offset: u64) -> u64 {
     linear::address(guest, base, offset)
 }
 
-/// Registers have 32 bits. A smaller access gets its part of one; what a larger one gets beyond is zero.
+/// Registers have 32 bits. A smaller access gets its part of one; what a larger one gets beyond is zero. Where no device
+/// answers, all bits are one, however many are read.
 fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
     let register = device.offset & !3;
     let value = match device.page {
@@ -199,7 +200,7 @@ fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
             guest.state.apic.mmio_read(register, now)
         }
         DevicePage::IoApic => guest.machine.read_io_apic(register),
-        DevicePage::Absent => u32::MAX,
+        DevicePage::Absent => return size.truncate(u64::MAX),
     };
     size.truncate(u64::from(value) >> (8 * (device.offset & 3)))
 }
