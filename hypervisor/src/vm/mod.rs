@@ -58,9 +58,6 @@ use core::arch::x86_64::CpuidResult;
 use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering;
-use core::sync::atomic::fence;
 use evmcs::controls::Controls;
 use spin::Mutex;
 use spin::Once;
@@ -110,9 +107,7 @@ pub struct Vm {
     pub limit: Option<TimeLimit>,
     end: Once<End>,
     /// A bit for each vCPU that nothing but another vCPU can set going.
-    waiting: AtomicU64,
-    /// How often one of them was set going.
-    wake_ups: AtomicU64,
+    waiting: Mutex<u64>,
     exits: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -223,8 +218,7 @@ impl Vm {
                 .time_limit_s
                 .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
-            waiting: AtomicU64::new(0),
-            wake_ups: AtomicU64::new(0),
+            waiting: Mutex::new(0),
             exits: Mutex::default(),
         };
         Ok((vm, entry))
@@ -256,24 +250,19 @@ impl Vm {
         }
     }
 
-    /// The vCPU of that index runs, so that it may set others going. It has not taken its mail yet.
+    /// The vCPU of that index runs, so that it may set others going. Before it takes its mail.
     pub fn is_awake(&self, vcpu: usize) {
-        let waiting = self.waiting.fetch_and(!(1 << vcpu), Ordering::SeqCst);
-        if waiting & 1 << vcpu != 0 {
-            self.wake_ups.fetch_add(1, Ordering::SeqCst);
-        }
+        *self.waiting.lock() &= !(1 << vcpu);
     }
 
     /// The vCPU of that index waits for what only another vCPU can do. Tells whether all do, so that none ever will.
     pub fn waits_in_vain(&self, vcpu: usize) -> bool {
         let all = u64::MAX >> (64 - self.machine.posts.count());
-        let wake_ups = self.wake_ups.load(Ordering::SeqCst);
-        let waiting = self.waiting.fetch_or(1 << vcpu, Ordering::SeqCst) | 1 << vcpu;
-        // What one of them has sent before it began to wait may still set another going. And where no mail is now, some may
-        // have been taken since: whoever did that woke up before, and may have sent more to where we had looked already.
-        let no_mail = waiting == all && self.machine.posts.are_empty();
-        fence(Ordering::SeqCst);
-        no_mail && self.wake_ups.load(Ordering::SeqCst) == wake_ups
+        let mut waiting = self.waiting.lock();
+        *waiting |= 1 << vcpu;
+        // What one of them has sent before it began to wait may still set another going. Under the lock: nobody wakes up, takes
+        // that, and is not seen either way.
+        *waiting == all && self.machine.posts.are_empty()
     }
 
     /// How often its vCPUs that have stopped exited, by reason, the most frequent first.
@@ -340,3 +329,6 @@ fn msr_bitmap() -> Result<Frames, OutOfFrames> {
     frames.copy_in(0, &page);
     Ok(frames)
 }
+
+#[cfg(test)]
+mod tests;
