@@ -8,6 +8,9 @@ mod coherence;
 pub mod counters;
 mod dirty_log;
 mod entry;
+#[cfg(test)]
+#[cfg(feature = "loom")]
+pub(crate) mod explore;
 pub mod flush;
 pub mod grace;
 mod guest_physical;
@@ -22,6 +25,10 @@ pub mod rule;
 mod slots;
 pub mod space;
 mod table;
+#[cfg(test)]
+mod walker;
+#[cfg(test)]
+pub(crate) mod watch;
 mod words;
 
 pub use coherence::Coherence;
