@@ -20,8 +20,8 @@ pub(crate) fn explore(preemptions: Preemptions, history: impl Fn() + Send + Sync
 pub(crate) fn finds(rule: Rule, preemptions: Preemptions, history: impl Fn() + Send + Sync + 'static) {
     let explored = panic::AssertUnwindSafe(|| rule.broken(|| explore(preemptions, history)));
     let found = panic::catch_unwind(explored).expect_err("a broken rule must be found");
-    let literal = found.downcast_ref::<&str>().copied().unwrap_or_default();
-    let message = found.downcast_ref::<String>().map_or(literal, |message| message);
+    let message = found.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| found.downcast_ref::<&str>().copied()).unwrap_or_default();
     assert!(
         message.contains("stale use") || message.contains("Causality violation"),
         "something else went wrong: {message}"

@@ -16,6 +16,12 @@ use crate::mmu::rule::Rule;
 use core::marker::PhantomData;
 use core::ptr;
 
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+#[cfg(test)]
+mod tests;
+
 /// How deep sections are nested, in the low bits of a CPU's word.
 const DEPTH: u64 = 0xff;
 /// Above it, how many outermost sections there have been.

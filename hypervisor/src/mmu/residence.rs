@@ -15,16 +15,14 @@ pub struct Residence(Option<CpuNumber>);
 impl Residence {
     /// Of a vCPU that has not run yet. Its VPID may have been another one's.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(None)
+    pub fn new() -> Self {
+        Self(if Rule::FreshVpidIsFlushed.kept() { None } else { Some(CpuNumber::BOOT) })
     }
 
     /// The vCPU will run on `cpu`. `true`: it owes a single-context INVVPID of its VPID there before it does.
     #[must_use]
     pub fn arrive(&mut self, cpu: CpuNumber) -> bool {
-        let before = self.0.replace(cpu);
-        let fresh_is_clean = before.is_none() && !Rule::FreshVpidIsFlushed.kept();
-        before != Some(cpu) && !fresh_is_clean && Rule::InvvpidOnArrival.kept()
+        self.0.replace(cpu) != Some(cpu) && Rule::InvvpidOnArrival.kept()
     }
 
     /// Its VMCS was released (VMCLEAR): wherever it goes on, even here, it arrives anew.
@@ -36,5 +34,23 @@ impl Residence {
 impl Default for Residence {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn invvpid_is_owed_first_of_all_on_every_change_of_cpu_and_after_a_release() {
+        let cpu = |number| CpuNumber::new(number).unwrap();
+        let mut residence = Residence::new();
+        assert!(residence.arrive(cpu(0)), "the VPID may have been used before");
+        assert!(!residence.arrive(cpu(0)));
+        assert!(residence.arrive(cpu(1)));
+        assert!(residence.arrive(cpu(0)), "even where it has been before");
+        assert!(!residence.arrive(cpu(0)));
+        residence.release();
+        assert!(residence.arrive(cpu(0)));
     }
 }

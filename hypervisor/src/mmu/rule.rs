@@ -16,8 +16,12 @@ pub enum Rule {
     PublishBeforeReadingGeneration,
     /// There is a fence between the two.
     FenceAfterPublish,
+    /// A CPU is out of its guest, for others, no sooner than its accesses are over.
+    LeaveAfterAccesses,
     /// A native flush waits until every CPU that may use old translations has left its guest, or is credited.
     WaitForGuests,
+    /// What a CPU is credited with counts for that generation, and not for later ones.
+    CreditExpires,
     /// What is credited is the generation that was read before the INVEPT or the hypercall, never a later one.
     CreditTheSample,
     /// A list of ranges takes a CPU from the generation before it to its own, and no further.

@@ -247,8 +247,8 @@ fn a2_a_dirty_bit_is_told_when_its_page_is_removed() {
             world.map(3, 7, 1);
             assert!(walk(world.tables.pointer(true), 3, write).is_some());
             let dirty = world.make(&recorder(), |changes| assert!(changes.remove(frames.clone()).is_empty()));
-            let expected: &[_] = if write { &[3..4] } else { &[] };
-            assert_eq!(dirty, expected);
+            let told: Vec<u64> = dirty.into_iter().flatten().collect();
+            assert_eq!(told, if write { [3].as_slice() } else { &[] });
         }
     }
 }

@@ -6,12 +6,19 @@
 //! changes it, bumps, and reaches the CPUs that are in a guest ([`Roots::flush`]). Who enters a guest: shows it, then looks
 //! whether this CPU is clean ([`Occupancy::enter`]). Between the two stands a fence on either side, so one sees the other.
 
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+#[cfg(test)]
+mod model;
 mod occupancy;
 mod pages;
 mod provider;
 mod reach;
 mod root;
 mod roots;
+#[cfg(test)]
+mod tests;
 mod tracking;
 
 pub use occupancy::Occupancy;

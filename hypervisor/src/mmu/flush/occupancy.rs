@@ -11,6 +11,7 @@ use crate::mmu::atomic::AtomicU64;
 use crate::mmu::atomic::Ordering;
 use crate::mmu::atomic::fence;
 use crate::mmu::rule::Rule;
+use core::num::NonZeroU64;
 
 /// What a CPU shows that is in no guest. No root has that number.
 const OUT: u64 = 0;
@@ -27,12 +28,13 @@ impl Occupancy {
     /// From here on `cpu` counts as in a guest on `root`; to be called with interrupts off, before events are injected.
     ///
     /// What comes back is the INVEPT that the CPU owes first, if it does: a single-context one for
-    /// [`Root::pointer`], and then [`Root::credit`] with this generation. Whatever other CPUs post and then look here
-    /// for is either seen by this CPU after this call, or they see this CPU.
+    /// [`Root::pointer`], and then [`Root::credit`] with this generation. There is a fence within, which serves whatever else
+    /// other CPUs post before they look here: this CPU sees it after this call, or they see this CPU in its guest.
     #[must_use]
     #[inline]
     pub fn enter(&self, cpu: CpuNumber, root: &Root) -> Option<Generation> {
         if !Rule::PublishBeforeReadingGeneration.kept() {
+            fence(Ordering::SeqCst);
             let stale = root.stale(cpu);
             self.publish(cpu, root);
             return stale;
@@ -44,7 +46,7 @@ impl Occupancy {
     #[inline]
     fn publish(&self, cpu: CpuNumber, root: &Root) {
         // Release: who finds this root finds the CPU off the one before.
-        self.0[cpu].0.store(root.id().get(), Ordering::Release);
+        self.0[cpu].0.store(root.id().0.get(), Ordering::Release);
         if Rule::FenceAfterPublish.kept() {
             fence(Ordering::SeqCst);
         }
@@ -53,17 +55,13 @@ impl Occupancy {
     /// `cpu` has left its guest, or will not enter it after all. The first thing after an exit, before any lock is taken.
     #[inline]
     pub fn leave(&self, cpu: CpuNumber) {
-        self.0[cpu].0.store(OUT, Ordering::Release);
+        let order = if Rule::LeaveAfterAccesses.kept() { Ordering::Release } else { Ordering::Relaxed };
+        self.0[cpu].0.store(OUT, order);
     }
 
-    /// Whether `cpu` is in a guest.
+    /// The root on which `cpu` is in a guest, if it is.
     #[must_use]
-    pub fn is_in_guest(&self, cpu: CpuNumber) -> bool {
-        self.0[cpu].0.load(Ordering::Acquire) != OUT
-    }
-
-    /// Whether `cpu` is in a guest on the root of that name.
-    pub(super) fn is_on(&self, cpu: CpuNumber, root: RootId) -> bool {
-        self.0[cpu].0.load(Ordering::Acquire) == root.get()
+    pub fn root(&self, cpu: CpuNumber) -> Option<RootId> {
+        NonZeroU64::new(self.0[cpu].0.load(Ordering::Acquire)).map(RootId)
     }
 }

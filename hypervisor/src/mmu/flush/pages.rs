@@ -40,3 +40,32 @@ impl Pages {
         (ranges.remaining() <= MAX_GUEST_PHYSICAL_RANGES as u64).then_some(ranges)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a2_an_entry_is_flushed_from_its_first_page_on_in_full() {
+        let address = GuestPhysical(0x1_2345_6789);
+        let pages = |level| Pages::of_entry(address, level);
+        assert_eq!(pages(1), Pages::Run { start: GuestPhysical(0x1_2345_6000), count: 1 });
+        assert_eq!(pages(2), Pages::Run { start: GuestPhysical(0x1_2340_0000), count: 512 });
+        assert_eq!(pages(3), Pages::Run { start: GuestPhysical(0x1_0000_0000), count: 512 * 512 });
+        assert_eq!(pages(4), Pages::Run { start: GuestPhysical(0), count: 512 * 512 * 512 });
+    }
+
+    #[test]
+    fn a_run_begins_with_the_page_around_its_start() {
+        let mut list = Pages::Run { start: GuestPhysical(0x1FFF), count: 2 }.list().unwrap();
+        assert_eq!(list.next().unwrap().as_simple(), PageSpan { first_page: 1, pages: 2 });
+    }
+
+    #[test]
+    fn what_no_list_can_hold_is_the_whole_space() {
+        assert!(Pages::All.list().is_none());
+        assert!(Pages::Run { start: GuestPhysical(u64::MAX), count: u64::MAX }.list().is_none());
+        assert!(Pages::of_entry(GuestPhysical(0), 4).list().is_none());
+        assert!(Pages::Run { start: GuestPhysical(u64::MAX), count: 1 }.list().is_some());
+    }
+}

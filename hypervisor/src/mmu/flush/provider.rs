@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who reaches the translations on other CPUs: we ourselves, or Hyper-V on our behalf.
 
+use super::Pages;
+use crate::mmu::GuestPhysical;
 use alloc::boxed::Box;
 use core::fmt;
 use hyperv_bindings::hypercall::PageRanges;
@@ -28,14 +30,15 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Hyper-V's, if it accepts both calls for the root whose table is at `root`; there are L0s that offer and then refuse
-    /// them. One that refuses is not to be asked again.
+    /// Hyper-V's, if it accepts both calls for the root whose table is at `root`. There are L0s that offer them and then refuse: those
+    /// are not to be asked again.
     pub fn probe(flush: Box<dyn GuestMappingFlush>, root: u64) -> Result<Self, FlushRefused> {
-        flush.flush_space(root).map_err(|status| FlushRefused { status })?;
-        let first = super::Pages::Run { start: crate::mmu::GuestPhysical(0), count: 1 };
-        let first = first.list().expect("one page is a list");
-        flush.flush_list(root, first).map_err(|status| FlushRefused { status })?;
-        Ok(Self::HyperV(flush))
+        let first_page = Pages::of_entry(GuestPhysical(0), 1).list().expect("one page is a list");
+        flush
+            .flush_space(root)
+            .and_then(|()| flush.flush_list(root, first_page))
+            .map(|()| Self::HyperV(flush))
+            .map_err(|status| FlushRefused { status })
     }
 }
 

@@ -36,8 +36,8 @@ impl Coherence {
             Provider::Native => self.empty_guests(me, roots),
             Provider::HyperV(l0) => {
                 if let Err(status) = self.ask(l0.as_ref(), me, roots, pages) {
-                    self.note_failure(me, status);
                     self.empty_guests(me, roots);
+                    self.note_failure(me, status);
                 }
             }
         }
@@ -84,8 +84,9 @@ impl Coherence {
     fn empty_guests(&self, me: CpuNumber, roots: &[Bumped]) {
         self.counters.count(me, Counter::RemoteFlushNative);
         let may_use_old = |cpu| {
-            let on = |bumped: &&Bumped| self.occupancy.is_on(cpu, bumped.root.id());
-            roots.iter().find(on).is_some_and(|on| !on.root.is_credited(cpu, on.generation))
+            let Some(id) = self.occupancy.root(cpu) else { return false };
+            let on = roots.iter().find(|bumped| bumped.root.id() == id);
+            on.is_some_and(|on| !on.root.is_credited(cpu, on.generation))
         };
         let kicked: ArrayVec<CpuNumber, MAX_CPUS> = self.cpus().filter(|&cpu| may_use_old(cpu)).collect();
         for &cpu in &kicked {

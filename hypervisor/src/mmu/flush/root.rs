@@ -19,16 +19,7 @@ const ADDRESS: u64 = (1 << 52) - FRAME;
 
 /// Names a root for ever: no two of a machine ever have the same one, even if one has the other's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RootId(NonZeroU64);
-
-impl RootId {
-    /// The number, as CPUs show it.
-    #[must_use]
-    #[inline]
-    pub(super) const fn get(self) -> u64 {
-        self.0.get()
-    }
-}
+pub struct RootId(pub(super) NonZeroU64);
 
 /// How often the translations of a root had been taken from when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,10 +89,9 @@ impl Root {
     #[inline]
     pub fn stale(&self, cpu: CpuNumber) -> Option<Generation> {
         let generation = self.generation.load(Ordering::Acquire);
-        if self.credited[cpu].load(Ordering::Acquire) >= generation {
-            return None;
-        }
-        NonZeroU64::new(generation).map(Generation)
+        let credited = self.credited[cpu].load(Ordering::Acquire);
+        let clean = if Rule::CreditExpires.kept() { credited >= generation } else { credited > 0 };
+        if clean { None } else { NonZeroU64::new(generation).map(Generation) }
     }
 
     /// After an INVEPT on `cpu`: it is clean up to `sample`, which was read before.

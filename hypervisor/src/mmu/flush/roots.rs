@@ -66,16 +66,18 @@ impl Roots {
         state.live.retain(|live| live.id() != root.id());
     }
 
-    /// Vcpu number `vcpu` of the VM will run on `root` from now on. While it is in a guest it has one root loaded, the one that
-    /// it is on.
+    /// From now on, vCPU number `vcpu` of the VM is in its guest on `root` or not at all. It is not in it now.
     ///
     /// # Panics
-    /// If there is no such vCPU number: a fault of our own.
+    /// If there is no such vCPU number, or the root is none of this VM's live ones: a fault of our own.
     pub fn load(&self, vcpu: usize, root: &Arc<Root>) {
-        self.state.lock().tracking.load(vcpu, root);
+        let mut state = self.state.lock();
+        let live = state.live.iter().any(|live| live.id() == root.id());
+        assert!(live, "a root is loaded that flushes pass by");
+        state.tracking.load(vcpu, root);
     }
 
-    /// That vCPU runs on no root any more.
+    /// That vCPU is in no guest until it loads a root again.
     ///
     /// # Panics
     /// If there is no such vCPU number: a fault of our own.
@@ -92,7 +94,7 @@ impl Roots {
     /// # Panics
     /// If `me` is in a guest: it would wait for itself.
     pub fn flush(&self, me: CpuNumber, pages: Pages) {
-        assert!(!self.coherence.occupancy.is_in_guest(me), "{me} flushes while it is in a guest");
+        assert!(self.coherence.occupancy.root(me).is_none(), "{me} flushes while it is in a guest");
         if pages.is_none() || !Rule::Flush.kept() {
             return;
         }

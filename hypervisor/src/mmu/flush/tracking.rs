@@ -62,3 +62,53 @@ impl Tracking {
         distinct
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::num::NonZeroU64;
+
+    fn root(number: u64) -> Arc<Root> {
+        Arc::new(Root::new(NonZeroU64::new(number).unwrap(), number << 12, 1))
+    }
+
+    fn shared(tracking: &Tracking) -> Option<u64> {
+        tracking.shared.as_ref().map(|root| root.address())
+    }
+
+    #[test]
+    fn a5_the_shared_root_is_invalid_at_first_and_while_roots_differ_and_converges_with_a_slow_flush() {
+        let [one, other] = [root(1), root(2)];
+        let mut tracking = Tracking::new();
+        assert_eq!(shared(&tracking), None);
+        tracking.load(0, &one);
+        tracking.load(1, &one);
+        assert_eq!(shared(&tracking), None, "nobody has looked yet");
+        assert_eq!(tracking.distinct().len(), 1);
+        assert_eq!(shared(&tracking), Some(0x1000));
+        tracking.load(2, &one);
+        assert_eq!(shared(&tracking), Some(0x1000), "one more of the same");
+        tracking.load(1, &other);
+        assert_eq!(shared(&tracking), None);
+        assert_eq!(tracking.distinct().len(), 2);
+        assert_eq!(shared(&tracking), None, "they still differ");
+        tracking.load(1, &one);
+        assert_eq!(shared(&tracking), None, "they agree, but nobody has looked");
+        assert_eq!(tracking.distinct().len(), 1);
+        assert_eq!(shared(&tracking), Some(0x1000));
+    }
+
+    #[test]
+    fn a5_the_shared_root_goes_with_the_last_vcpu_that_has_it() {
+        let one = root(1);
+        let mut tracking = Tracking::new();
+        tracking.load(0, &one);
+        tracking.load(1, &one);
+        tracking.distinct();
+        tracking.unload(0);
+        assert_eq!(shared(&tracking), Some(0x1000));
+        tracking.unload(1);
+        assert_eq!(shared(&tracking), None);
+        assert!(!tracking.is_loaded(&one));
+    }
+}
