@@ -75,3 +75,7 @@ impl<T: fmt::Debug> fmt::Debug for Published<T> {
 #[cfg(test)]
 #[cfg(feature = "loom")]
 mod loom;
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;
