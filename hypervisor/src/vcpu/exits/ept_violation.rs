@@ -145,9 +145,12 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
         decode(&bytes[..fetched], code_size(guest), access).map_err(|_| Stop::End(undecodable))?;
     let (transfer, size) = (operation.transfer(guest), operation.size());
     // Before a device is read, which may change it: that what is written will be.
-    if let Some(Place::Memory { segment, offset }) = transfer.to {
-        linear::check_write(guest, linear_address(guest, segment, offset), size.bytes())?;
-    }
+    let destination = match transfer.to {
+        Some(Place::Memory { segment, offset }) => {
+            Some(linear::destination(guest, linear_address(guest, segment, offset), size.bytes())?)
+        }
+        _ => None,
+    };
     let value = match transfer.from {
         Some(Place::Device) => read_device(guest, device, size),
         Some(Place::Memory { segment, offset }) => {
@@ -163,18 +166,12 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
     } else {
         guest.stay();
     }
-    match (completion.write, transfer.to) {
-        (Some(value), Some(Place::Device)) => {
-            write_device(guest, device, size, value);
-            Ok(())
-        }
-        (Some(value), Some(Place::Memory { segment, offset })) => Ok(linear::write(
-            guest,
-            linear_address(guest, segment, offset),
-            &value.to_le_bytes()[..size.bytes()],
-        )?),
-        _ => Ok(()),
+    match (completion.write, destination) {
+        (Some(value), Some(destination)) => destination.write(guest, &value.to_le_bytes()[..size.bytes()]),
+        (Some(value), None) => write_device(guest, device, size, value),
+        (None, _) => {}
     }
+    Ok(())
 }
 
 fn code_size(guest: &Guest<'_>) -> CodeSize {
