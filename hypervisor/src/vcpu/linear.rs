@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guest-linear memory, as an instruction of the guest would reach it.
 
+use crate::memory::FRAME;
 use crate::mmu::GuestMemory;
+use crate::mmu::GuestPhysical;
 use crate::mmu::guest_walk::Access;
 use crate::mmu::guest_walk::AccessKind;
 use crate::mmu::guest_walk::MAX_INSTRUCTION;
@@ -35,22 +37,42 @@ pub fn read(guest: &Guest<'_>, linear: u64, buffer: &mut [u8]) -> Result<(), Exc
         .map_err(exception)
 }
 
-/// Writes memory.
-pub fn write(guest: &Guest<'_>, linear: u64, bytes: &[u8]) -> Result<(), Exception> {
-    paging(guest)
-        .write_linear(&guest.machine.memory, linear, access(guest, AccessKind::Write), bytes)
-        .map_err(exception)
+/// Memory that an instruction will write to: checked, so that nothing is raised any more once a device has been touched.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination {
+    first: GuestPhysical,
+    /// Where the next page begins, if a part lies there.
+    second: GuestPhysical,
+    /// Bytes in the first page.
+    in_first: usize,
 }
 
-/// Whether `len` bytes, which are in two pages at most, could be written: whether there is RAM, too.
-pub fn check_write(guest: &Guest<'_>, linear: u64, len: usize) -> Result<(), Exception> {
-    let (paging, access, ram) = (paging(guest), access(guest, AccessKind::Write), &guest.machine.memory);
-    let last = linear.wrapping_add(len as u64 - 1);
-    for byte in [linear, last] {
-        let address = paging.translate(ram, byte, access).map_err(exception)?;
-        ram.read(address, &mut [0]).map_err(|unbacked| exception(unbacked.into()))?;
+/// Checks that `len` bytes, which are in two pages at most, can be written: that there is memory, too.
+pub fn destination(guest: &Guest<'_>, linear: u64, len: usize) -> Result<Destination, Exception> {
+    let (paging, access, memory) = (paging(guest), access(guest, AccessKind::Write), &guest.machine.memory);
+    let in_first = len.min((FRAME - linear % FRAME) as usize);
+    let translate = |linear| {
+        let address = paging.translate(memory, linear, access)?;
+        memory.read(address, &mut [0])?;
+        Ok(address)
+    };
+    let first = translate(linear).map_err(exception)?;
+    let mut second = first;
+    if in_first < len {
+        second = translate(linear.wrapping_add(in_first as u64)).map_err(exception)?;
     }
-    Ok(())
+    Ok(Destination { first, second, in_first })
+}
+
+impl Destination {
+    /// Writes as many bytes as were asked for. Read-only memory forgets them, as it does when the processor writes to it; and so
+    /// does what has been taken away meanwhile.
+    pub fn write(self, guest: &Guest<'_>, bytes: &[u8]) {
+        let (here, there) = bytes.split_at(self.in_first);
+        for (address, bytes) in [(self.first, here), (self.second, there)] {
+            let _ = guest.machine.memory.write(address, bytes);
+        }
+    }
 }
 
 fn access(guest: &Guest<'_>, kind: AccessKind) -> Access {

@@ -3,6 +3,7 @@
 
 use crate::irqchip::local_apic::LocalApic;
 use crate::mmu::GuestPhysical;
+use crate::mmu::flush::Generation;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
 use crate::vcpu::processor_state::ProcessorState;
@@ -22,6 +23,15 @@ pub enum Activity {
     Halted,
     /// It waits for a start-up IPI, and for nothing else (SDM vol. 3, "MP Initialization Protocol").
     WaitForSipi,
+}
+
+/// An access that was refused though the tables permit it.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    address: GuestPhysical,
+    /// Of the tables.
+    generation: Generation,
+    times: u32,
 }
 
 /// A vCPU's own state.
@@ -56,7 +66,7 @@ pub struct State {
     /// It is to go on on the next CPU. The scheduler takes it there.
     pub goes_on: bool,
     /// Where an access was refused last that the tables permit, and how often in a row.
-    refused: (GuestPhysical, u32),
+    refused: Option<Refused>,
     /// Exits by reason.
     exits: [u64; REASONS],
 }
@@ -86,7 +96,7 @@ impl State {
             misc_enable: 0,
             processor,
             goes_on: false,
-            refused: (GuestPhysical(0), 0),
+            refused: None,
             exits: [0; REASONS],
         };
         state.reset(tsc_at_zero);
@@ -145,11 +155,17 @@ impl State {
         self.apic.expire(self.guest_tsc(tsc));
     }
 
-    /// An access to `address` was refused that the tables permit: how often in a row, this one included.
-    pub fn note_refused(&mut self, address: GuestPhysical) -> u32 {
-        let (last, times) = self.refused;
-        self.refused = (address, if last == address { times.saturating_add(1) } else { 1 });
-        self.refused.1
+    /// An access to `address` was refused that the tables permit, which are at `generation`: how often in a row, this one
+    /// included. After a removal it begins anew: then several vCPUs want the page back at once, and all but one come late.
+    pub fn note_refused(&mut self, address: GuestPhysical, generation: Generation) -> u32 {
+        let times = match self.refused {
+            Some(last) if (last.address, last.generation) == (address, generation) => {
+                last.times.saturating_add(1)
+            }
+            _ => 1,
+        };
+        self.refused = Some(Refused { address, generation, times });
+        times
     }
 
     /// Notes that the timer is to be armed anew before the next entry.

@@ -4,6 +4,7 @@
 use crate::cpu::hardware::tsc;
 use crate::cpu::number::current;
 use crate::memory::FRAME;
+use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::mmu::guest_walk::MAX_INSTRUCTION;
 use crate::mmu::space::Access;
@@ -50,7 +51,13 @@ impl From<End> for Stop {
 #[derive(Clone, Copy)]
 struct Device {
     page: DevicePage,
-    offset: u64,
+    address: GuestPhysical,
+}
+
+impl Device {
+    fn offset(self) -> u64 {
+        self.address.0 % FRAME
+    }
 }
 
 /// EPT violation (SDM vol. 3, "EPT Violations").
@@ -70,7 +77,8 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
             exception::deliver_again(guest, qualification.nmi_unblocking());
             stale(guest, address, qualification)
         }
-        Fault::Device | Fault::Protected => on_device(guest, DevicePage::Absent, address, qualification),
+        Fault::Device => on_device(guest, DevicePage::Absent, address, qualification),
+        Fault::Protected => on_device(guest, DevicePage::ReadOnly, address, qualification),
         Fault::Nothing => {
             let rip = guest.vmcs.read(field::GUEST_RIP);
             Err(End::Nothing { address, access: Guest::access_name(qualification), rip })
@@ -87,7 +95,8 @@ fn access(qualification: EptQualification) -> Access {
 /// may use an older entry, which L0 need not have dropped by itself. What is refused for ever is an end, not a loop.
 #[cold]
 fn stale(guest: &mut Guest<'_>, address: GuestPhysical, qualification: EptQualification) -> Result<(), End> {
-    match guest.state.note_refused(address) {
+    let generation = guest.machine.memory.root().generation();
+    match guest.state.note_refused(address, generation) {
         1 => Ok(()),
         2..MOST_REFUSED => {
             guest.state.flush_guest_physical = true;
@@ -118,7 +127,7 @@ fn on_device(
         return Err(undecodable);
     }
     let access = if qualification.write() { DeviceAccess::Write } else { DeviceAccess::Read };
-    match play(guest, Device { page, offset: address.0 % FRAME }, access, undecodable) {
+    match play(guest, Device { page, address }, access, undecodable) {
         Err(Stop::End(end)) => Err(end),
         Err(Stop::Raise(exception)) => {
             guest.raise(exception);
@@ -136,9 +145,12 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
         decode(&bytes[..fetched], code_size(guest), access).map_err(|_| Stop::End(undecodable))?;
     let (transfer, size) = (operation.transfer(guest), operation.size());
     // Before a device is read, which may change it: that what is written will be.
-    if let Some(Place::Memory { segment, offset }) = transfer.to {
-        linear::check_write(guest, linear_address(guest, segment, offset), size.bytes())?;
-    }
+    let destination = match transfer.to {
+        Some(Place::Memory { segment, offset }) => {
+            Some(linear::destination(guest, linear_address(guest, segment, offset), size.bytes())?)
+        }
+        _ => None,
+    };
     let value = match transfer.from {
         Some(Place::Device) => read_device(guest, device, size),
         Some(Place::Memory { segment, offset }) => {
@@ -154,18 +166,12 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
     } else {
         guest.stay();
     }
-    match (completion.write, transfer.to) {
-        (Some(value), Some(Place::Device)) => {
-            write_device(guest, device, size, value);
-            Ok(())
-        }
-        (Some(value), Some(Place::Memory { segment, offset })) => Ok(linear::write(
-            guest,
-            linear_address(guest, segment, offset),
-            &value.to_le_bytes()[..size.bytes()],
-        )?),
-        _ => Ok(()),
+    match (completion.write, destination) {
+        (Some(value), Some(destination)) => destination.write(guest, &value.to_le_bytes()[..size.bytes()]),
+        (Some(value), None) => write_device(guest, device, size, value),
+        (None, _) => {}
     }
+    Ok(())
 }
 
 fn code_size(guest: &Guest<'_>) -> CodeSize {
@@ -193,7 +199,7 @@ fn linear_address(guest: &Guest<'_>, segment: Segment, offset: u64) -> u64 {
 /// Registers have 32 bits. A smaller access gets its part of one; what a larger one gets beyond is zero. Where no device
 /// answers, all bits are one, however many are read.
 fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
-    let register = device.offset & !3;
+    let register = device.offset() & !3;
     let value = match device.page {
         DevicePage::LocalApic => {
             let now = guest.state.guest_tsc(tsc());
@@ -201,27 +207,38 @@ fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
         }
         DevicePage::IoApic => guest.machine.read_io_apic(register),
         DevicePage::Absent => return size.truncate(u64::MAX),
+        DevicePage::ReadOnly => return read_memory(guest, device, size),
     };
-    size.truncate(u64::from(value) >> (8 * (device.offset & 3)))
+    size.truncate(u64::from(value) >> (8 * (device.offset() & 3)))
+}
+
+/// What read-only memory holds, for an instruction that reads it and writes to it. What of that is beyond the page is zero.
+fn read_memory(guest: &Guest<'_>, device: Device, size: Size) -> u64 {
+    let mut value = [0; 8];
+    let in_page = size.bytes().min((FRAME - device.offset()) as usize);
+    // If it has just been taken away, nothing is read.
+    let _ = guest.machine.memory.read(device.address, &mut value[..in_page]);
+    u64::from_le_bytes(value)
 }
 
 /// Only a write of 32 bits to a register's own address reaches it: both manuals leave others undefined.
 fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) {
-    if size.bytes() != 4 || device.offset & 3 != 0 {
+    let offset = device.offset();
+    if size.bytes() != 4 || offset & 3 != 0 {
         return;
     }
     match device.page {
         DevicePage::LocalApic => {
             let now = guest.state.guest_tsc(tsc());
-            let effect = guest.state.apic.mmio_write(device.offset, value as u32, now);
+            let effect = guest.state.apic.mmio_write(offset, value as u32, now);
             guest.carry_out(effect);
         }
         DevicePage::IoApic => {
-            for message in guest.machine.write_io_apic(device.offset, value as u32) {
+            for message in guest.machine.write_io_apic(offset, value as u32) {
                 guest.machine.posts.send(message, None);
             }
         }
-        DevicePage::Absent => {}
+        DevicePage::Absent | DevicePage::ReadOnly => {}
     }
 }
 

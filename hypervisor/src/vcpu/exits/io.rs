@@ -98,16 +98,16 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
     let bytes = &mut bytes[..usize::from(size)];
     let (effect, index_register) = if qualification.input() {
         // Before the port is read, which may change the device: that the memory can be written.
-        if let Err(exception) = linear::check_write(guest, address, bytes.len()) {
-            guest.raise(exception);
-            return Ok(());
-        }
+        let destination = match linear::destination(guest, address, bytes.len()) {
+            Ok(destination) => destination,
+            Err(exception) => {
+                guest.raise(exception);
+                return Ok(());
+            }
+        };
         let (value, effect) = guest.machine.read_port(port, size);
         bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
-        if let Err(exception) = linear::write(guest, address, bytes) {
-            guest.raise(exception);
-            return carry_out_port(guest, effect);
-        }
+        destination.write(guest, bytes);
         (effect, RDI)
     } else {
         if let Err(exception) = linear::read(guest, address, bytes) {

@@ -2,6 +2,7 @@
 //! Accesses to the registers of devices, and to where nothing is.
 
 mod memory;
+mod second_level;
 
 use super::*;
 use crate::cpu::CpuNumber;

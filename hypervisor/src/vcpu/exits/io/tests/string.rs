@@ -2,6 +2,9 @@
 //! INS and OUTS, element by element (SDM vol. 2A, INS and REP).
 
 use super::*;
+use crate::memory::FRAME;
+use crate::mmu::space::Content;
+use crate::mmu::space::Ram;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::model::DATA;
 use crate::vcpu::model::RAM;
@@ -158,7 +161,8 @@ fn an_element_across_pages_needs_both() {
     let mut model = Model::long_64();
     with_input(&model, 0x5a);
     prepare_string(&mut model, string(UART_DATA, 4, true), UNMAPPED - 2);
-    let fault = Exception::PageFault { address: UNMAPPED + 1, error_code: WRITE };
+    // CR2 tells the first byte that faults.
+    let fault = Exception::PageFault { address: UNMAPPED, error_code: WRITE };
     model.raises(ExitReason::IO_INSTRUCTION, fault);
     assert_eq!(model.load(UNMAPPED - 2), [0, 0]);
     prepare_string(&mut model, string(ABSENT, 4, true), DATA + 0xffe);
@@ -190,4 +194,19 @@ fn a_size_that_no_instruction_has_is_taken_for_four() {
             model.executes(ExitReason::IO_INSTRUCTION);
         }
     }
+}
+
+/// As when a processor writes there.
+#[test]
+fn input_to_read_only_memory_is_lost() {
+    const ROM: u64 = 0x9000_0000;
+    let mut model = Model::long_64();
+    let ram = Ram::new(FRAME).expect("the host has memory");
+    let content = Content::Rom(ram);
+    model.machine.memory.set(CpuNumber::BOOT, ROM..ROM + FRAME, content).expect("the host has memory");
+    output(&mut model, UART_SCRATCH, 1, 0x5a);
+    prepare_string(&mut model, string(UART_SCRATCH, 1, true), ROM);
+    model.executes(ExitReason::IO_INSTRUCTION);
+    assert_eq!(model.load(ROM), [0]);
+    assert_eq!(model.frame.registers.rdi, ROM + 1);
 }
