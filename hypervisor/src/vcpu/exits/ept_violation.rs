@@ -87,7 +87,7 @@ fn access(qualification: EptQualification) -> Access {
 /// may use an older entry, which L0 need not have dropped by itself. What is refused for ever is an end, not a loop.
 #[cold]
 fn stale(guest: &mut Guest<'_>, address: GuestPhysical, qualification: EptQualification) -> Result<(), End> {
-    match guest.state.note_refused(address) {
+    match guest.state.note_refused(address, guest.machine.memory.root().generation()) {
         1 => Ok(()),
         2..MOST_REFUSED => {
             guest.state.flush_guest_physical = true;
