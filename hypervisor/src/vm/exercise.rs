@@ -125,3 +125,6 @@ fn show(memory: &GuestSpace, exercise: &Exercise, window: Window) -> Result<(), 
 fn bytes(frames: &Range<u64>) -> Range<u64> {
     frames.start * FRAME..frames.end * FRAME
 }
+
+#[cfg(test)]
+mod tests;
