@@ -24,15 +24,18 @@ tests::program!(run);
 const VCPUS: usize = catalogue::VCPUS as usize;
 const WRITERS: usize = VCPUS - 1;
 /// Writes of each writer, with the log on.
-const WRITES: usize = 300_000;
+const WRITES: usize = 120_000;
 /// As often the log is ended and begun anew.
 const LOGS: usize = 3;
 
 const FIRST: u64 = 8 << 20;
 /// As many pages as one fetch of the log tells of.
 const GROUP: usize = 32;
-const GROUPS: usize = 2;
+const GROUPS: usize = 4;
 const PAGES: usize = GROUP * GROUPS;
+/// A writer writes up to 2^9 times to a page before it goes to another. So some write on for longer than it takes to
+/// fetch the log and copy what it names: who could still write to a page that was protected meanwhile is found out.
+const BURSTS: usize = 10;
 
 /// What each writer has in each page.
 type Words = [[u64; WRITERS]; PAGES];
@@ -58,10 +61,15 @@ fn words(page: usize) -> [u64; WRITERS] {
 fn write(writer: usize) {
     let mut noise = Noise::new(writer as u64);
     let mut counters = [0_u64; PAGES];
+    let mut page = 0;
     for _ in 0..LOGS {
         STEP.wait(VCPUS);
-        for _ in 0..WRITES {
-            let page = noise.below(PAGES);
+        let mut end_of_burst = 0;
+        for number in 0..WRITES {
+            if number == end_of_burst {
+                page = noise.below(PAGES);
+                end_of_burst += 1 << noise.below(BURSTS);
+            }
             let seen: u64 = physical::read(address(page, writer));
             expect_eq(format_args!("writer {writer}'s word in page {page}"), seen, counters[page]);
             counters[page] += 1;

@@ -30,13 +30,13 @@ tests::program!(run);
 
 const VCPUS: usize = catalogue::VCPUS as usize;
 /// Looks of each worker into the window.
-const OPERATIONS: u64 = 100_000;
+const OPERATIONS: u64 = 400_000;
 const PAGES: usize = 8;
 const CONTENTS: [Content; 4] = [Content::Device, Content::Alpha, Content::Beta, Content::Rom];
 /// What the device reads as.
 const ONES: u64 = u64::MAX;
 /// How long a content stays, in microseconds, at most.
-const STAYS_US: usize = 300;
+const STAYS_US: usize = 100;
 
 /// Where a page holds its own name, and from where on a word for each vCPU.
 const NAME: u64 = 0;

@@ -208,3 +208,7 @@ fn borrowed(backed: &Backed) -> ManuallyDrop<Frames> {
     // SAFETY: part of memory that the RAM keeps; it is never given back from here.
     ManuallyDrop::new(unsafe { Frames::from_forgotten(backed.address, FRAME) })
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

@@ -187,7 +187,9 @@ impl<'r, 'o> Changes<'r, 'o> {
             until_unchanged(place, |seen| match seen.found() {
                 Found::Table(below) => {
                     // Written, though it stays the same: who takes that table out later sees that this one is out.
-                    seen.replace(seen.entry())?;
+                    if Rule::SealsAreSeen.kept() {
+                        seen.replace(seen.entry())?;
+                    }
                     self.seal(below);
                     Ok(())
                 }
@@ -249,7 +251,7 @@ impl<'r, 'o> Changes<'r, 'o> {
     }
 
     /// Splits a large page, if it is still what was seen.
-    pub fn split(&mut self, seen: Seen<'r>) -> Result<(), OutOfFrames> {
+    pub fn split(&mut self, seen: Seen<'_>) -> Result<(), OutOfFrames> {
         if paging::split(self.tables, seen)? {
             self.changed.0.add(seen.place.frames());
         }
@@ -298,7 +300,7 @@ fn release(table: Table<'_>, marked: &Range<u64>, me: CpuNumber, dirty: &mut Mar
         let seen = place.see();
         match seen.found() {
             Found::Table(below) => release(below, marked, me, dirty),
-            Found::Removed if seen.entry().is_removed_by(me) => {
+            Found::Removed if seen.entry().is_removed_by(me) || !Rule::OwnMarkersAreReleased.kept() => {
                 tell(seen, dirty);
                 // It fails if just now the table was taken out: then the marker stays for ever.
                 let _ = seen.replace(Entry::ABSENT);
@@ -354,3 +356,10 @@ fn until_unchanged<'r, R>(place: Place<'r>, mut act: impl FnMut(Seen<'r>) -> Res
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

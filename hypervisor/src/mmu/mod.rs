@@ -26,6 +26,8 @@ mod slots;
 pub mod space;
 mod table;
 #[cfg(test)]
+mod walker;
+#[cfg(test)]
 pub(crate) mod watch;
 mod words;
 

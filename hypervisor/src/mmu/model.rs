@@ -38,6 +38,26 @@ pub(crate) fn coherence() -> Arc<Coherence> {
     Coherence::new(Provider::Native, Box::new(NobodyInGuest))
 }
 
+/// CPUs that leave their guests of themselves, soon.
+#[cfg(not(feature = "loom"))]
+#[derive(Debug)]
+struct Threads;
+
+#[cfg(not(feature = "loom"))]
+impl Kick for Threads {
+    fn kick(&self, _: CpuNumber) {}
+
+    fn relax(&self) {
+        std::thread::yield_now();
+    }
+}
+
+/// A machine whose CPUs are threads that leave their guests of themselves.
+#[cfg(not(feature = "loom"))]
+pub(crate) fn coherence_of_threads() -> Arc<Coherence> {
+    Coherence::new(Provider::Native, Box::new(Threads))
+}
+
 /// A guest's memory with RAM at `ranges`.
 pub(crate) fn space(ranges: &[Range<u64>]) -> GuestSpace {
     let space = GuestSpace::new(coherence(), Features { accessed_dirty: true }).expect("the host has memory");

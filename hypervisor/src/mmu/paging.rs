@@ -174,3 +174,7 @@ pub fn split(tables: &Tables, seen: Seen<'_>) -> Result<bool, OutOfFrames> {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

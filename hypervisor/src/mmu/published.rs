@@ -71,3 +71,11 @@ impl<T: fmt::Debug> fmt::Debug for Published<T> {
         f.debug_struct("Published").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

@@ -46,6 +46,10 @@ pub enum Rule {
     OuterSectionLasts,
     /// An entry is changed only if it is still what was seen: exchanged, not stored.
     EntriesAreExchanged,
+    /// A *removed* marker is taken away by the CPU alone that it names.
+    OwnMarkersAreReleased,
+    /// Who takes a table out of another one that is out sees that.
+    SealsAreSeen,
     /// A fault leaves *removed* markers alone.
     MarkersAreLeftAlone,
     /// Tables that were taken out are freed after a grace period.

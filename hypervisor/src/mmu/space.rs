@@ -147,12 +147,12 @@ impl GuestSpace {
         self.roots.coherence()
     }
 
-    fn read(&self, me: CpuNumber) -> Reading<'_> {
+    fn section(&self, me: CpuNumber) -> Reading<'_> {
         self.coherence().grace.read(me)
     }
 
     fn with_slots<R>(&self, me: CpuNumber, act: impl FnOnce(&Slots) -> R) -> R {
-        act(self.slots.read(&self.read(me)))
+        act(self.slots.read(&self.section(me)))
     }
 }
 
@@ -167,3 +167,10 @@ fn frames(range: &Range<u64>) -> Range<u64> {
     assert!((range.start | range.end).is_multiple_of(FRAME), "{range:x?} has no whole frames");
     range.start / FRAME..range.end / FRAME
 }
+
+#[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

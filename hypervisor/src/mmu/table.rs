@@ -149,7 +149,8 @@ impl<'r> Table<'r> {
         let each = frames_of(self.level);
         let end = frames.end.min(self.first + WORDS as u64 * each).saturating_sub(self.first);
         let start = frames.start.saturating_sub(self.first).min(end);
-        (start / each..end.div_ceil(each)).map(move |index| self.at(index as usize))
+        let indexes = if start < end { start / each..end.div_ceil(each) } else { 0..0 };
+        indexes.map(move |index| self.at(index as usize))
     }
 
     /// All its places.
@@ -322,3 +323,7 @@ impl Unlinked {
         Table { words: unsafe { WordPage::at(self.address) }, level: self.level, first: self.first }
     }
 }
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

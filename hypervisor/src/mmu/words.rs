@@ -156,7 +156,7 @@ mod explored {
         pub unsafe fn at<'a>(address: u64) -> &'a [AtomicU64; WORDS] {
             // SAFETY: as the caller promised.
             let page: &Page = unsafe { &*core::ptr::with_exposed_provenance(address as usize) };
-            assert!(!page.given_back.load(Ordering::Relaxed), "a table is used that was given back");
+            assert!(!page.given_back.load(Ordering::Relaxed), "stale use of a table that was given back");
             &page.words
         }
     }

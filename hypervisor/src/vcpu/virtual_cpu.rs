@@ -129,11 +129,11 @@ impl Vcpu {
         self.residence.release();
     }
 
-    /// Ends it: the processor lets go of the VMCS, and its memory is given back. Tells whether it was the machine's last.
-    pub fn retire(mut self, cpu: &mut Cpu) -> bool {
+    /// Ends it: the processor lets go of the VMCS, and its memory is given back.
+    pub fn retire(mut self, cpu: &mut Cpu) {
         self.leave(cpu);
         self.vm.machine.memory.roots().unload(self.index);
-        self.vm.retire_one(&self.state)
+        self.vm.retire_one(&self.state);
     }
 
     /// Makes it the one that this CPU works for; what has to be dropped when it comes from elsewhere is dropped.

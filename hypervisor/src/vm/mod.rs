@@ -58,8 +58,6 @@ use core::arch::x86_64::CpuidResult;
 use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
-use core::sync::atomic::AtomicUsize;
-use core::sync::atomic::Ordering;
 use evmcs::controls::Controls;
 use spin::Mutex;
 use spin::Once;
@@ -108,8 +106,6 @@ pub struct Vm {
     /// When it is ended.
     pub limit: Option<TimeLimit>,
     end: Once<End>,
-    /// vCPUs that have not ended.
-    left: AtomicUsize,
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: Mutex<u64>,
     exits: Mutex<BTreeMap<u16, u64>>,
@@ -222,7 +218,6 @@ impl Vm {
                 .time_limit_s
                 .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
-            left: AtomicUsize::new(config.vcpus as usize),
             waiting: Mutex::new(0),
             exits: Mutex::default(),
         };
@@ -241,20 +236,18 @@ impl Vm {
         self.end.is_completed()
     }
 
-    /// How it ended, once none of its vCPUs is left.
+    /// How it ended, once it has.
     #[must_use]
-    pub fn is_over(&self) -> Option<End> {
-        self.end.get().copied().filter(|_| self.left.load(Ordering::Acquire) == 0)
+    pub fn how_it_ended(&self) -> Option<End> {
+        self.end.get().copied()
     }
 
-    /// A vCPU of it has stopped for good; tells whether it was the last.
-    pub fn retire_one(&self, state: &State) -> bool {
+    /// A vCPU of it has stopped for good.
+    pub fn retire_one(&self, state: &State) {
         let mut exits = self.exits.lock();
         for (reason, count) in state.exit_counts() {
             *exits.entry(reason.number()).or_default() += count;
         }
-        drop(exits);
-        self.left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// The vCPU of that index runs, so that it may set others going. Before it takes its mail.

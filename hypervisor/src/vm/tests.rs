@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a machine ends: by one of its vCPUs, once; when the last of them is gone; or because all wait for each other.
+//! How a machine ends: by one of its vCPUs, once; or because all wait for each other.
 
 use super::*;
 use crate::irqchip::DeliveryMode;
@@ -11,6 +11,8 @@ use crate::vcpu::model::Model;
 use crate::vcpu::state::Activity;
 use crate::vm::model::ModelNeighbours;
 use crate::vm::model::cpu;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering;
 use evmcs::field;
 use std::thread;
 
@@ -25,7 +27,6 @@ fn vm(vcpus: u32, neighbours: &'static ModelNeighbours) -> Vm {
         started_at: 0,
         limit: None,
         end: Once::new(),
-        left: AtomicUsize::new(vcpus as usize),
         waiting: Mutex::new(0),
         exits: Mutex::default(),
     }
@@ -68,27 +69,15 @@ fn what_ends_a_machine_first_is_its_end_and_all_its_vcpus_are_told() {
         let mut vcpu = Model::after_reset(1);
         assert_eq!(vm.machine.posts.of(index).mailbox.drain(&mut vcpu.guest()), Err(End::Stopped));
     }
-    for _ in 0..3 {
-        assert_eq!(vm.is_over(), None);
-        vm.retire_one(&state_that_exited(&[]));
-    }
-    assert_eq!(vm.is_over(), Some(End::PoweredOff));
+    assert_eq!(vm.how_it_ended(), Some(End::PoweredOff));
 }
 
 #[test]
-fn the_last_vcpu_to_go_is_told_so_and_what_all_exited_for_adds_up() {
+fn what_all_its_vcpus_exited_for_adds_up() {
     let vm = vm(2, ModelNeighbours::new());
-    vm.end(End::Reset);
-    assert!(!vm.retire_one(&state_that_exited(&[ExitReason::HLT, ExitReason::CPUID])));
-    assert!(vm.retire_one(&state_that_exited(&[ExitReason::CPUID])));
+    vm.retire_one(&state_that_exited(&[ExitReason::HLT, ExitReason::CPUID]));
+    vm.retire_one(&state_that_exited(&[ExitReason::CPUID]));
     assert_eq!(vm.exit_counts(), [(ExitReason::CPUID, 2), (ExitReason::HLT, 1)]);
-}
-
-#[test]
-fn a_machine_without_an_end_is_not_over() {
-    let vm = vm(1, ModelNeighbours::new());
-    assert!(vm.retire_one(&state_that_exited(&[])));
-    assert_eq!(vm.is_over(), None);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::mmu::table::frames_of;
 use core::ops::Range;
 
 /// How often a fault is tried before the guest is let in to try once more itself.
-const TRIES: usize = 32;
+const TRIES: usize = if cfg!(feature = "loom") { 2 } else { 32 };
 
 /// What became of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl GuestSpace {
 
     /// `None`: others are at work there.
     fn try_map(&self, me: CpuNumber, frame: u64, access: Access) -> Option<(Fault, u32)> {
-        let reading = self.read(me);
+        let reading = self.section(me);
         let Some(slot) = self.slots.read(&reading).find(frame) else { return Some((Fault::Nothing, 1)) };
         let Some(memory) = &slot.memory else { return Some((Fault::Device, 1)) };
         if access.write && !memory.writable {

@@ -55,7 +55,7 @@ impl GuestSpace {
     /// Makes changes, and all that must follow.
     pub(super) fn make<R>(&self, me: CpuNumber, act: impl FnOnce(&mut Changes<'_, '_>, &Slots) -> R) -> R {
         let mut taken_out = TakenOut::default();
-        let reading = self.read(me);
+        let reading = self.section(me);
         let slots = self.slots.read(&reading);
         let mut changes = Changes::new(&self.tables, &reading, me, &mut taken_out);
         let done = act(&mut changes, slots);
