@@ -124,12 +124,10 @@ impl Guest<'_> {
     pub fn carry_out(&mut self, effect: Effect) {
         // Any register of it may have changed what can be delivered, and what it listens to.
         self.state.attention = true;
+        self.publish_address();
         match effect {
-            Effect::TimerChanged => {
-                self.state.timer_changed = true;
-                self.publish_address();
-            }
-            Effect::None => self.publish_address(),
+            Effect::None => {}
+            Effect::TimerChanged => self.state.timer_changed = true,
             Effect::Send(message) => self.machine.posts.send(message, Some(self.index())),
             Effect::EndOfInterrupt { vector } => {
                 for message in self.machine.end_of_interrupt(vector) {

@@ -110,6 +110,7 @@ impl MemoryLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::slice::from_ref;
     use proptest::prelude::*;
 
     #[test]
@@ -117,8 +118,8 @@ mod tests {
         let low = [0..0xA_0000, 0xC_0000..0x20_0000];
         let above = |mebibytes| MemoryLayout::new(mebibytes).ram()[2..].to_vec();
         assert_eq!(MemoryLayout::new(512).ram()[..2], low);
-        assert_eq!(above(512), [0x20_0000..0x2000_0000]);
-        assert_eq!(above(3072), [0x20_0000..0xC000_0000]);
+        assert_eq!(above(512).as_slice(), from_ref(&(0x20_0000..0x2000_0000)));
+        assert_eq!(above(3072).as_slice(), from_ref(&(0x20_0000..0xC000_0000)));
         assert_eq!(above(3073), [0x20_0000..0xC000_0000, 0x1_0000_0000..0x1_0010_0000]);
         for device in [IO_APIC, LOCAL_APIC] {
             assert!((LOW_RAM_LIMIT..HIGH_RAM).contains(&device.0));

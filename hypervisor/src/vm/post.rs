@@ -119,3 +119,6 @@ impl Posts {
         self.posts.iter().all(|post| post.mailbox.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests;

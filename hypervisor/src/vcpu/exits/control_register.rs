@@ -4,6 +4,7 @@
 use crate::architecture::cr0;
 use crate::architecture::cr4;
 use crate::architecture::efer;
+use crate::irqchip::local_apic::Effect;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::vcpu::end::End;
@@ -73,7 +74,7 @@ fn operand(guest: &Guest<'_>, number: u8) -> u64 {
 
 fn set_cr8(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
     guest.state.apic.set_cr8(value)?;
-    guest.state.attention = true;
+    guest.carry_out(Effect::None);
     Ok(())
 }
 

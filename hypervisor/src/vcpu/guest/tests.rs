@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How a guest goes on after an instruction that was played for it.
 
+mod messages;
+
 use super::*;
-use crate::irqchip::DeliveryMode;
-use crate::irqchip::Destination;
-use crate::irqchip::Message;
-use crate::irqchip::Trigger;
 use crate::vcpu::model::LENGTH;
 use crate::vcpu::model::Model;
 
@@ -17,11 +15,6 @@ const LONG_CODE: u32 = 1 << 13;
 const STI_BLOCKING: u32 = 1 << 0;
 const MOV_SS_BLOCKING: u32 = 1 << 1;
 const NMI_BLOCKING: u32 = 1 << 3;
-
-// Offsets in the page of the local APIC.
-const TASK_PRIORITY: u64 = 0x80;
-const END_OF_INTERRUPT: u64 = 0xb0;
-const LOGICAL_DESTINATION: u64 = 0xd0;
 
 #[test]
 fn rip_moves_by_the_length_of_the_instruction() {
@@ -115,55 +108,6 @@ fn privilege_is_that_of_ss() {
     let rights = model.read(field::GUEST_SS_ACCESS_RIGHTS);
     model.write(field::GUEST_SS_ACCESS_RIGHTS, rights | 3 << 5);
     assert_eq!(model.guest().privilege_level(), 3);
-}
-
-fn message(destination: Destination, delivery: DeliveryMode) -> Message {
-    Message { destination, delivery, vector: 0x40, trigger: Trigger::Edge }
-}
-
-/// In a model whose local APIC is enabled by software; it has taken the mail that followed.
-fn sent(destination: Destination, delivery: DeliveryMode) -> (Model, Result<(), End>) {
-    let mut model = enabled();
-    model.guest().carry_out(Effect::Send(message(destination, delivery)));
-    let result = model.takes_mail();
-    (model, result)
-}
-
-/// The bootstrap processor, its local APIC enabled by software.
-fn enabled() -> Model {
-    let mut model = Model::long_64();
-    model.enable_apic();
-    model
-}
-
-#[test]
-fn what_the_guest_sends_to_itself_arrives() {
-    for destination in [Destination::Everyone, Destination::Physical(0)] {
-        let (model, result) = sent(destination, DeliveryMode::Fixed);
-        assert_eq!((result, model.state.apic.pending()), (Ok(()), Some(0x40)));
-        let (model, result) = sent(destination, DeliveryMode::Nmi);
-        assert_eq!((result, model.state.nmi), (Ok(()), true));
-        assert_eq!(sent(destination, DeliveryMode::Init).1, Err(End::Init));
-    }
-}
-
-/// SDM vol. 3, "Interrupt Command Register (ICR)", "All excluding self": firmware sends INIT this way to look for other processors.
-#[test]
-fn what_the_guest_sends_to_everyone_else_does_not_come_back() {
-    for destination in [Destination::EveryoneElse, Destination::Physical(1)] {
-        let (model, result) = sent(destination, DeliveryMode::Fixed);
-        assert_eq!((result, model.state.apic.pending()), (Ok(()), None));
-        let (model, result) = sent(destination, DeliveryMode::Nmi);
-        assert_eq!((result, model.state.nmi), (Ok(()), false));
-        assert_eq!(sent(destination, DeliveryMode::Init).1, Ok(()));
-    }
-}
-
-#[test]
-fn a_changed_timer_is_armed_before_the_next_entry() {
-    let mut model = Model::long_64();
-    model.guest().carry_out(Effect::TimerChanged);
-    assert!(model.state.timer_changed && model.state.attention);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Exceptions that exit are raised again. What touches DR6 runs in the guest programs only: that takes privilege 0.
 
+mod again;
+
 use super::*;
 use crate::irqchip::DeliveryMode;
 use crate::irqchip::Destination;

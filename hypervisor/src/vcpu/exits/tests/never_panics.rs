@@ -3,16 +3,28 @@
 //! back, and what it leaves can be entered.
 
 use super::*;
+use crate::irqchip::DeliveryMode;
+use crate::irqchip::Destination;
+use crate::irqchip::Message;
+use crate::irqchip::Trigger;
+use crate::mmu::GuestPhysical;
+use crate::mmu::space::Access;
 use crate::vcpu::cpuid::xstate;
 use crate::vcpu::model::DATA;
 use crate::vcpu::model::RAM;
 use crate::vcpu::model::UNMAPPED;
+use crate::vm::exercise;
+use crate::vm::exercise::Exercise;
+use crate::vm::model::cpu;
 use evmcs::Field;
 use evmcs::controls::EntryControls;
 use proptest::prelude::*;
 use proptest::sample::select;
+use std::sync::Arc;
 
 const LMA: u64 = 1 << 10;
+/// Where the exerciser's window is.
+const WINDOW: u64 = 0xc000_0000;
 
 /// What the processor tells of an exit.
 #[derive(Clone, Debug)]
@@ -34,6 +46,19 @@ enum Change {
     Rights(usize, u32),
     Blocking(u32),
     Memory(u64, Vec<u8>),
+}
+
+/// What others do meanwhile.
+#[derive(Clone, Debug)]
+enum Meanwhile {
+    /// Another vCPU, or an I/O APIC, sends something.
+    Send(Message),
+    /// Another vCPU touches memory.
+    Touch(u64, bool),
+    /// A command of the exerciser, with A and B.
+    Command(u32, u32, u32),
+    /// Something is typed.
+    Type(u8),
 }
 
 const FIELDS: [Field<u64>; 13] = [
@@ -58,6 +83,8 @@ fn address() -> impl Strategy<Value = u64> {
     let places =
         vec![0, CODE, DATA, UNMAPPED, RAM, 0xfec0_0000, 0xfec0_0010, 0xfee0_0000, 1 << 32, 1 << 47, 0];
     prop_oneof![
+        2 => (select(vec![WINDOW, WINDOW + 0x1000, WINDOW + (2 << 20)]), 0_u64..16)
+            .prop_map(|(place, offset)| place - 8 + offset),
         4 => (select(places), 0_u64..32).prop_map(|(place, offset)| place.wrapping_sub(8).wrapping_add(offset)),
         2 => (0_u64..0x41).prop_map(|number| 0xfee0_0000 + 16 * number),
         1 => any::<u64>(),
@@ -113,13 +140,17 @@ fn exit() -> impl Strategy<Value = Exit> {
     let handled = vec![10, 12, 28, 30, 30, 31, 32, 32, 48, 48, 48, 55, 7, 8];
     let reason = prop_oneof![8 => select(handled), 1 => 0_u16..80, 1 => any::<u16>()];
     // Low bits tell the kind of access; for I/O the port is above them.
-    let port = select(vec![0x3f8_u64, 0x3f9, 0x3fa, 0x3fc, 0x3ff, 0x3f6, 0x600, 0x602, 0x80, 0xffff]);
+    let port = select(vec![
+        0x3f8_u64, 0x3f9, 0x3fa, 0x3fc, 0x3ff, 0x3f6, 0x600, 0x602, 0x620, 0x624, 0x628, 0x62c, 0x80, 0xffff,
+    ]);
     let qualification = prop_oneof![
         4 => (0_u64..0x1000, port).prop_map(|(low, port)| port << 16 | low),
         2 => (0_u64..8).prop_map(|kind| 0x180 | kind),
         1 => any::<u64>(),
     ];
-    let vectoring = prop_oneof![4 => Just(0), 1 => any::<u32>()];
+    let event = |(kind, vector): (u32, u32)| 1 << 31 | kind << 8 | vector;
+    let vectoring =
+        prop_oneof![5 => Just(0), 1 => any::<u32>(), 1 => (0_u32..16, 0_u32..256).prop_map(event)];
     (reason, qualification, address(), address(), 1_u32..16, any::<u32>(), vectoring).prop_map(
         |(reason, qualification, guest_physical, linear, length, information, vectoring)| Exit {
             reason,
@@ -131,6 +162,58 @@ fn exit() -> impl Strategy<Value = Exit> {
             vectoring,
         },
     )
+}
+
+fn meanwhile() -> impl Strategy<Value = Meanwhile> {
+    let deliveries = select(vec![
+        DeliveryMode::Fixed,
+        DeliveryMode::LowestPriority,
+        DeliveryMode::Nmi,
+        DeliveryMode::Smi,
+        DeliveryMode::StartUp,
+        DeliveryMode::ExtInt,
+    ]);
+    let message = (deliveries, any::<u8>(), any::<bool>()).prop_map(|(delivery, vector, level)| Message {
+        destination: Destination::Everyone,
+        delivery,
+        vector,
+        trigger: if level { Trigger::Level } else { Trigger::Edge },
+    });
+    let operand = || prop_oneof![0_u32..64, any::<u32>(), Just((WINDOW >> 12) as u32), 0_u32..5];
+    prop_oneof![
+        3 => message.prop_map(Meanwhile::Send),
+        2 => (address(), any::<bool>()).prop_map(|(address, write)| Meanwhile::Touch(address, write)),
+        3 => (0_u32..13, operand(), operand()).prop_map(|(number, a, b)| Meanwhile::Command(number, a, b)),
+        2 => (0_u32..5).prop_map(|content| Meanwhile::Command(5, content, 0)),
+        1 => any::<u8>().prop_map(Meanwhile::Type),
+    ]
+}
+
+fn happens(model: &mut Model, meanwhile: Meanwhile) {
+    let machine = &model.machine;
+    match meanwhile {
+        Meanwhile::Send(message) => machine.posts.send(message, Some(1)),
+        Meanwhile::Touch(address, write) => {
+            let access = Access { read: !write, write, execute: false };
+            let _ = machine.memory.fault(cpu(1), GuestPhysical(address), access);
+        }
+        Meanwhile::Command(number, a, b) => {
+            for (port, value) in [(0x624, a), (0x628, b), (0x620, number)] {
+                let _ = machine.write_port(port, 4, value);
+            }
+            exercise::execute(&mut model.guest());
+        }
+        Meanwhile::Type(byte) => {
+            let mut typed = Some(byte);
+            machine.receive(|| typed.take());
+        }
+    }
+}
+
+fn with_exerciser(mut model: Model) -> Model {
+    let machine = Arc::get_mut(&mut model.machine).expect("nobody else has it yet");
+    machine.exercise = Some(Exercise::new(&machine.memory).expect("the host has memory"));
+    model
 }
 
 fn apply(model: &mut Model, change: Change) {
@@ -178,7 +261,10 @@ fn step(model: &mut Model, exit: &Exit) -> bool {
         );
         assert_eq!(model.frame.registers, registers);
     }
-    let _ = model.guest().has_wake_up();
+    if model.takes_mail().is_err() {
+        return false;
+    }
+    let _ = (model.guest().has_wake_up(), model.guest().waits_for_others());
     model.guest().deliver_events();
     assert_eq!(model.state.exception, None);
     true
@@ -201,10 +287,13 @@ proptest! {
     #[cfg_attr(miri, ignore = "reads the processor's TSC")]
     fn no_guest_makes_a_handler_panic(
         long in any::<bool>(),
-        steps in prop::collection::vec((prop::collection::vec(change(), 0..8), exit()), 1..24),
+        steps in prop::collection::vec(
+            (prop::collection::vec(change(), 0..8), prop::collection::vec(meanwhile(), 0..3), exit()), 1..24
+        ),
     ) {
-        let mut model = if long { Model::long_64() } else { Model::protected_32() };
-        for (changes, exit) in steps {
+        let mut model = with_exerciser(if long { Model::long_64() } else { Model::protected_32() });
+        for (changes, others, exit) in steps {
+            others.into_iter().for_each(|meanwhile| happens(&mut model, meanwhile));
             changes.into_iter().for_each(|change| apply(&mut model, change));
             if !step(&mut model, &exit) {
                 break;

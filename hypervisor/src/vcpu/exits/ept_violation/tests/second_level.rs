@@ -8,7 +8,6 @@ use crate::irqchip::Destination;
 use crate::irqchip::Message;
 use crate::irqchip::Trigger;
 use crate::mmu::Counter;
-use crate::mmu::GuestMemory;
 use crate::mmu::space::Content;
 use crate::mmu::space::Ram;
 use crate::vcpu::guest::BLOCKED_BY_NMI;
@@ -30,7 +29,7 @@ fn ram() -> Arc<Ram> {
     let ram = Ram::new(WINDOW_END - WINDOW).expect("the host has memory");
     let page = core::array::from_fn::<u8, { FRAME as usize }, _>(|offset| offset as u8);
     for frame in [0, 1] {
-        assert!(ram.write(frame, 0, &page).is_ok());
+        ram.write(frame, 0, &page).expect("the host has memory");
     }
     ram
 }
@@ -112,7 +111,7 @@ fn an_access_that_is_refused_for_ever_ends_the_vm() {
 #[test]
 fn who_comes_second_after_each_removal_is_not_refused_in_a_row() {
     let mut model = Model::long_64();
-    let access = crate::mmu::space::Access { read: true, ..Default::default() };
+    let access = Access { read: true, ..Default::default() };
     for round in 1..=300 {
         model.machine.memory.zap(CpuNumber::BOOT, DATA..DATA + FRAME);
         assert_eq!(model.machine.memory.fault(cpu(1), GuestPhysical(DATA), access), Fault::Resolved);
