@@ -93,7 +93,7 @@ impl Processor {
         let until = slice_end.into_iter().chain(self.queue.deadline()).min();
         let turn = Turn { until, alone: self.queue.is_empty() };
         let left = taken.item.run(&mut self.cpu, self.board, turn);
-        taken.charge(tsc().saturating_sub(start));
+        self.queue.charge(&mut taken, tsc().saturating_sub(start));
         match left {
             Left::Turn => return Some(taken),
             Left::Yields => self.queue.yield_to_others(taken),
