@@ -12,6 +12,7 @@ pub mod memory_layout;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod post;
+mod waiting;
 
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
@@ -48,6 +49,7 @@ use crate::vm::memory_layout::LEGACY_VIDEO;
 use crate::vm::memory_layout::MemoryLayout;
 use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
+use crate::vm::waiting::Waiting;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::exit::ExitReason;
 use alloc::collections::BTreeMap;
@@ -58,7 +60,6 @@ use core::arch::x86_64::CpuidResult;
 use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
 use evmcs::controls::Controls;
@@ -111,8 +112,8 @@ pub struct Vm {
     end: Once<End>,
     /// vCPUs that have not ended.
     left: AtomicUsize,
-    /// A bit for each vCPU that nothing but another vCPU can set going.
-    waiting: AtomicU64,
+    /// vCPUs that nothing but another vCPU can set going.
+    waiting: Waiting,
     exits: Mutex<BTreeMap<u16, u64>>,
 }
 
@@ -224,7 +225,7 @@ impl Vm {
                 .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
             left: AtomicUsize::new(config.vcpus as usize),
-            waiting: AtomicU64::new(0),
+            waiting: Waiting::new(),
             exits: Mutex::default(),
         };
         Ok((vm, entry))
@@ -260,15 +261,13 @@ impl Vm {
 
     /// The vCPU of that index runs, so that it may set others going.
     pub fn is_awake(&self, vcpu: usize) {
-        self.waiting.fetch_and(!(1 << vcpu), Ordering::SeqCst);
+        self.waiting.wake(vcpu);
     }
 
     /// The vCPU of that index waits for what only another vCPU can do. Tells whether all do, so that none ever will.
     pub fn waits_in_vain(&self, vcpu: usize) -> bool {
-        let all = u64::MAX >> (64 - self.machine.posts.count());
-        let waiting = self.waiting.fetch_or(1 << vcpu, Ordering::SeqCst) | 1 << vcpu;
-        // What one of them has sent before it began to wait may still set another going.
-        waiting == all && self.machine.posts.are_empty()
+        let posts = &self.machine.posts;
+        self.waiting.waits_in_vain(vcpu, posts.count(), || posts.are_empty())
     }
 
     /// How often its vCPUs that have stopped exited, by reason, the most frequent first.
