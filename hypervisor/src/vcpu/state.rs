@@ -3,6 +3,7 @@
 
 use crate::irqchip::local_apic::LocalApic;
 use crate::mmu::GuestPhysical;
+use crate::mmu::flush::Generation;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
 use crate::vcpu::processor_state::ProcessorState;
@@ -55,8 +56,8 @@ pub struct State {
     pub processor: ProcessorState,
     /// It is to go on on the next CPU. The scheduler takes it there.
     pub goes_on: bool,
-    /// Where an access was refused last that the tables permit, and how often in a row.
-    refused: (GuestPhysical, u32),
+    /// Where an access was refused last that the tables permit, in which generation of them, and how often in a row.
+    refused: Option<(GuestPhysical, Generation, u32)>,
     /// Exits by reason.
     exits: [u64; REASONS],
 }
@@ -86,7 +87,7 @@ impl State {
             misc_enable: 0,
             processor,
             goes_on: false,
-            refused: (GuestPhysical(0), 0),
+            refused: None,
             exits: [0; REASONS],
         };
         state.reset(tsc_at_zero);
@@ -145,11 +146,16 @@ impl State {
         self.apic.expire(self.guest_tsc(tsc));
     }
 
-    /// An access to `address` was refused that the tables permit: how often in a row, this one included.
-    pub fn note_refused(&mut self, address: GuestPhysical) -> u32 {
-        let (last, times) = self.refused;
-        self.refused = (address, if last == address { times.saturating_add(1) } else { 1 });
-        self.refused.1
+    /// An access to `address` was refused that the tables permit: how often in a row, this one included. What is taken away
+    /// begins a `generation`, and another vCPU may bring it back first each time: that is not the same refusal again.
+    pub fn note_refused(&mut self, address: GuestPhysical, generation: Generation) -> u32 {
+        let before = match self.refused {
+            Some((last, then, times)) if (last, then) == (address, generation) => times,
+            _ => 0,
+        };
+        let times = before.saturating_add(1);
+        self.refused = Some((address, generation, times));
+        times
     }
 
     /// Notes that the timer is to be armed anew before the next entry.

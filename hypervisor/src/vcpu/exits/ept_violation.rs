@@ -87,7 +87,8 @@ fn access(qualification: EptQualification) -> Access {
 /// may use an older entry, which L0 need not have dropped by itself. What is refused for ever is an end, not a loop.
 #[cold]
 fn stale(guest: &mut Guest<'_>, address: GuestPhysical, qualification: EptQualification) -> Result<(), End> {
-    match guest.state.note_refused(address) {
+    let generation = guest.machine.memory.root().generation();
+    match guest.state.note_refused(address, generation) {
         1 => Ok(()),
         2..MOST_REFUSED => {
             guest.state.flush_guest_physical = true;
