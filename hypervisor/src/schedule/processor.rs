@@ -107,12 +107,11 @@ impl Processor {
         None
     }
 
-    /// Its virtual machine has ended, and with it the vCPU. The last one of a machine tells who manages it.
+    /// Its virtual machine has ended, and with it the vCPU. Who manages machines sees whether it was the last one.
     fn end(&mut self, vcpu: Box<Vcpu>) {
         self.board.left(self.cpu.number);
-        if vcpu.retire(&mut self.cpu) {
-            self.board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
-        }
+        vcpu.retire(&mut self.cpu);
+        self.board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
     }
 
     /// Waits for an interrupt: a deadline of those that wait here, or somebody who asks for attention.

@@ -59,7 +59,8 @@ impl Life {
 
     /// Reports those that have ended, and starts what is to be started.
     pub fn manage(&mut self, board: &'static Board) {
-        for vm in self.running.extract_if(.., |vm| vm.is_over().is_some()) {
+        // Each vCPU has its machine: when nobody else has it, all are gone, and its memory is free with it.
+        for vm in self.running.extract_if(.., |vm| Arc::get_mut(vm).is_some()) {
             report(&vm, board);
         }
         while self.start == Start::Together || self.running.is_empty() {
@@ -124,7 +125,7 @@ fn report_start(vm: &Vm, free_before: u64) {
 
 fn report(vm: &Vm, board: &Board) {
     let name = &vm.name;
-    if let Some(end) = vm.is_over() {
+    if let Some(end) = vm.outcome() {
         info!("vm {name}: ended: {end}");
     }
     info!("vm {name}: {}", exits(vm));

@@ -60,8 +60,6 @@ use core::arch::x86_64::CpuidResult;
 use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
-use core::sync::atomic::AtomicUsize;
-use core::sync::atomic::Ordering;
 use evmcs::controls::Controls;
 use spin::Mutex;
 use spin::Once;
@@ -110,8 +108,6 @@ pub struct Vm {
     /// When it is ended.
     pub limit: Option<TimeLimit>,
     end: Once<End>,
-    /// vCPUs that have not ended.
-    left: AtomicUsize,
     /// vCPUs that nothing but another vCPU can set going.
     waiting: Waiting,
     exits: Mutex<BTreeMap<u16, u64>>,
@@ -224,7 +220,6 @@ impl Vm {
                 .time_limit_s
                 .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
-            left: AtomicUsize::new(config.vcpus as usize),
             waiting: Waiting::new(),
             exits: Mutex::default(),
         };
@@ -233,8 +228,14 @@ impl Vm {
 
     /// Ends it, if nothing has yet: its vCPUs are stopped wherever they are.
     pub fn end(&self, end: End) {
-        self.end.call_once(|| end);
-        self.machine.posts.stop_all();
+        let mut first = false;
+        self.end.call_once(|| {
+            first = true;
+            end
+        });
+        if first {
+            self.machine.posts.stop_all();
+        }
     }
 
     /// Whether it has ended, or is about to.
@@ -243,20 +244,18 @@ impl Vm {
         self.end.is_completed()
     }
 
-    /// How it ended, once none of its vCPUs is left.
+    /// How it ended, if it has.
     #[must_use]
-    pub fn is_over(&self) -> Option<End> {
-        self.end.get().copied().filter(|_| self.left.load(Ordering::Acquire) == 0)
+    pub fn outcome(&self) -> Option<End> {
+        self.end.get().copied()
     }
 
-    /// A vCPU of it has stopped for good; tells whether it was the last.
-    pub fn retire_one(&self, state: &State) -> bool {
+    /// Adds the exits of a vCPU that has stopped for good.
+    pub fn add_exits(&self, state: &State) {
         let mut exits = self.exits.lock();
         for (reason, count) in state.exit_counts() {
             *exits.entry(reason.number()).or_default() += count;
         }
-        drop(exits);
-        self.left.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     /// The vCPU of that index runs, so that it may set others going.
