@@ -55,11 +55,13 @@ impl Processor {
             }
         }
         let Some(life) = &mut self.life else { return };
-        if asked.contains(Attention::INPUT) {
-            life.receive_input();
-        }
         if asked.contains(Attention::MANAGE) {
             life.manage(self.board);
+        }
+        // The port tells of a byte only when there was none before: what came while nobody could take it, or was left by a
+        // machine that has ended, is for the one that is the first now.
+        if asked.contains(Attention::INPUT) || asked.contains(Attention::MANAGE) {
+            life.receive_input();
         }
     }
 
