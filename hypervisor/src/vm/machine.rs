@@ -52,6 +52,8 @@ pub enum DevicePage {
     IoApic,
     /// Reads all ones, forgets writes.
     Absent,
+    /// Memory that the guest can only read; forgets writes.
+    ReadOnly,
 }
 
 /// The UART, and the state of its interrupt line that the I/O APIC was told last.

@@ -4,7 +4,9 @@
 use crate::cpu::hardware::tsc;
 use crate::cpu::number::current;
 use crate::memory::FRAME;
+use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
+use crate::mmu::Unbacked;
 use crate::mmu::guest_walk::MAX_INSTRUCTION;
 use crate::mmu::space::Access;
 use crate::mmu::space::Fault;
@@ -46,11 +48,17 @@ impl From<End> for Stop {
     }
 }
 
-/// A device's page, and the place in it that was touched.
+/// A device's page, and the address in it that was touched.
 #[derive(Clone, Copy)]
 struct Device {
     page: DevicePage,
-    offset: u64,
+    address: GuestPhysical,
+}
+
+impl Device {
+    fn offset(self) -> u64 {
+        self.address.0 % FRAME
+    }
 }
 
 /// EPT violation (SDM vol. 3, "EPT Violations").
@@ -70,7 +78,8 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
             exception::deliver_again(guest, qualification.nmi_unblocking());
             stale(guest, address, qualification)
         }
-        Fault::Device | Fault::Protected => on_device(guest, DevicePage::Absent, address, qualification),
+        Fault::Device => on_device(guest, DevicePage::Absent, address, qualification),
+        Fault::Protected => on_device(guest, DevicePage::ReadOnly, address, qualification),
         Fault::Nothing => {
             let rip = guest.vmcs.read(field::GUEST_RIP);
             Err(End::Nothing { address, access: Guest::access_name(qualification), rip })
@@ -119,7 +128,7 @@ fn on_device(
         return Err(undecodable);
     }
     let access = if qualification.write() { DeviceAccess::Write } else { DeviceAccess::Read };
-    match play(guest, Device { page, offset: address.0 % FRAME }, access, undecodable) {
+    match play(guest, Device { page, address }, access, undecodable) {
         Err(Stop::End(end)) => Err(end),
         Err(Stop::Raise(exception)) => {
             guest.raise(exception);
@@ -194,7 +203,7 @@ fn linear_address(guest: &Guest<'_>, segment: Segment, offset: u64) -> u64 {
 /// Registers have 32 bits. A smaller access gets its part of one; what a larger one gets beyond is zero. Where no device
 /// answers, all bits are one, however many are read.
 fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
-    let register = device.offset & !3;
+    let register = device.offset() & !3;
     let value = match device.page {
         DevicePage::LocalApic => {
             let now = guest.state.guest_tsc(tsc());
@@ -202,27 +211,37 @@ fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
         }
         DevicePage::IoApic => guest.machine.read_io_apic(register),
         DevicePage::Absent => return size.truncate(u64::MAX),
+        DevicePage::ReadOnly => return read_only(guest, device.address, size),
     };
-    size.truncate(u64::from(value) >> (8 * (device.offset & 3)))
+    size.truncate(u64::from(value) >> (8 * (device.offset() & 3)))
+}
+
+/// What an instruction reads that would also have written. If the memory has gone meanwhile, all bits are one.
+fn read_only(guest: &Guest<'_>, address: GuestPhysical, size: Size) -> u64 {
+    let mut value = [0; 8];
+    match guest.machine.memory.read(address, &mut value[..size.bytes()]) {
+        Ok(()) => u64::from_le_bytes(value),
+        Err(Unbacked { .. }) => size.truncate(u64::MAX),
+    }
 }
 
 /// Only a write of 32 bits to a register's own address reaches it: both manuals leave others undefined.
 fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) {
-    if size.bytes() != 4 || device.offset & 3 != 0 {
+    if size.bytes() != 4 || device.offset() & 3 != 0 {
         return;
     }
     match device.page {
         DevicePage::LocalApic => {
             let now = guest.state.guest_tsc(tsc());
-            let effect = guest.state.apic.mmio_write(device.offset, value as u32, now);
+            let effect = guest.state.apic.mmio_write(device.offset(), value as u32, now);
             guest.carry_out(effect);
         }
         DevicePage::IoApic => {
-            for message in guest.machine.write_io_apic(device.offset, value as u32) {
+            for message in guest.machine.write_io_apic(device.offset(), value as u32) {
                 guest.machine.posts.send(message, None);
             }
         }
-        DevicePage::Absent => {}
+        DevicePage::Absent | DevicePage::ReadOnly => {}
     }
 }
 
