@@ -67,11 +67,11 @@ impl Processor {
 
     /// Gives a CPU that has nothing to run one of those that would have to wait here.
     fn share(&mut self) {
-        while self.queue.runnable() > 0 {
+        let may_move = |vcpu: &Box<Vcpu>| vcpu.may_move();
+        // Only a CPU for which there is something is claimed: it could not be given back, for it may have come to work meanwhile.
+        while self.queue.has_for_others(may_move) {
             let Some(idle) = self.board.claim_idle() else { return };
-            let Some(vcpu) = self.queue.take_for_others(|vcpu| vcpu.may_move()) else {
-                return self.board.show_idle(idle, true);
-            };
+            let Some(vcpu) = self.queue.take_for_others(may_move) else { return };
             self.send(vcpu, idle);
         }
     }

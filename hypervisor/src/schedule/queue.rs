@@ -102,6 +102,12 @@ impl<T: Sleeper> Queue<T> {
         Some(Taken { item, used })
     }
 
+    /// Whether one that wants to run may go elsewhere, as `may` says.
+    #[must_use]
+    pub fn has_for_others(&self, may: impl Fn(&T) -> bool) -> bool {
+        self.runnable.iter().any(|member| may(&member.item))
+    }
+
     /// Takes one out that wants to run and may go elsewhere, as `may` says: the one whose turn is farthest off.
     pub fn take_for_others(&mut self, may: impl Fn(&T) -> bool) -> Option<T> {
         let candidates = (0..self.runnable.len()).filter(|&at| may(&self.runnable[at].item));
@@ -269,7 +275,9 @@ mod tests {
         let mut queue = queue(2);
         let first = queue.take_next().unwrap();
         ran_for(&mut queue, first, SLICE, Queue::put_back);
+        assert!(queue.has_for_others(|item| item.name != 0));
         assert_eq!(queue.take_for_others(|item| item.name != 0).unwrap().name, 1);
+        assert!(!queue.has_for_others(|item| item.name != 0));
         assert!(queue.take_for_others(|item| item.name != 0).is_none());
         assert_eq!(queue.take_for_others(|_| true).unwrap().name, 0);
     }

@@ -100,7 +100,8 @@ mod loom {
     /// vCPU 1 sends vCPU 0 something and waits for the answer. Waiting, it is not to be taken for one that waits in vain while
     /// vCPU 0 is about to go on, whether or not that answers. Once both wait, at least one of them notices.
     fn history(answers: bool) {
-        let pair = Arc::new(Pair { waiting: Waiting::new(), mailboxes: [AtomicU64::new(0), AtomicU64::new(0)] });
+        let pair =
+            Arc::new(Pair { waiting: Waiting::new(), mailboxes: [AtomicU64::new(0), AtomicU64::new(0)] });
         assert!(!pair.waits_in_vain(0));
         let sender = {
             let pair = pair.clone();
