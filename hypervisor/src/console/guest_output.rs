@@ -45,6 +45,16 @@ impl GuestOutput {
             }
         }
     }
+
+    /// The machine has ended: a line that it has not is given to `print`.
+    pub fn finish(&self, print: impl FnOnce(Option<&str>, &[u8])) {
+        let Self::Lines { name, line } = self else { return };
+        let mut line = line.lock();
+        if !line.is_empty() {
+            print(Some(name), &line);
+            line.clear();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +80,17 @@ mod tests {
         let lines = printed(&GuestOutput::lines("a"), b"one\r\ntwo\nthr");
         let name = Some(String::from("a"));
         assert_eq!(lines, [(name.clone(), b"one".to_vec()), (name, b"two".to_vec())]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_line_is_printed_when_the_machine_ends() {
+        let output = GuestOutput::lines("a");
+        assert!(printed(&output, b"one\npanic").len() == 1);
+        let mut lines = Vec::new();
+        for _ in 0..2 {
+            output.finish(|name, bytes| lines.push((name.map(String::from), bytes.to_vec())));
+        }
+        assert_eq!(lines, [(Some(String::from("a")), b"panic".to_vec())]);
     }
 
     #[test]

@@ -137,6 +137,7 @@ fn report_start(vm: &Vm, free_before: u64) {
 
 fn report(vm: &Vm, board: &Board) {
     let name = &vm.name;
+    vm.machine.output.finish(console::write_guest);
     if let Some(end) = vm.outcome() {
         info!("vm {name}: ended: {end}");
     }
