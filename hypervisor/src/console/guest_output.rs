@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a guest prints: as it comes while one machine runs, line by line and with the machine's name while several do.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use arrayvec::ArrayVec;
 use spin::Mutex;
@@ -18,7 +19,7 @@ pub enum GuestOutput {
         /// The machine's name.
         name: String,
         /// What of the line there is so far.
-        line: Mutex<ArrayVec<u8, LONGEST_LINE>>,
+        line: Box<Mutex<ArrayVec<u8, LONGEST_LINE>>>,
     },
 }
 
@@ -26,7 +27,7 @@ impl GuestOutput {
     /// For a machine of several, of that name.
     #[must_use]
     pub fn lines(name: &str) -> Self {
-        Self::Lines { name: name.into(), line: Mutex::default() }
+        Self::Lines { name: name.into(), line: Box::default() }
     }
 
     /// Takes one byte; what is to be printed is given to `print`, as name and bytes.

@@ -67,11 +67,10 @@ impl Processor {
 
     /// Gives a CPU that has nothing to run one of those that would have to wait here.
     fn share(&mut self) {
-        let may_move = |vcpu: &Box<Vcpu>| vcpu.may_move();
         // Only a CPU for which there is something is claimed: it could not be given back, for it may have come to work meanwhile.
-        while self.queue.has_for_others(may_move) {
+        while self.queue.has_for_others(|vcpu| vcpu.may_move()) {
             let Some(idle) = self.board.claim_idle() else { return };
-            let Some(vcpu) = self.queue.take_for_others(may_move) else { return };
+            let Some(vcpu) = self.queue.take_for_others(|vcpu| vcpu.may_move()) else { return };
             self.send(vcpu, idle);
         }
     }
@@ -85,10 +84,10 @@ impl Processor {
 
     /// Runs one until somebody else's turn has come or it cannot go on. Gives it back if it would go on.
     fn let_run(&mut self, mut taken: Taken<Box<Vcpu>>) -> Option<Taken<Box<Vcpu>>> {
-        if !taken.item.is_loaded() {
-            if let Some(other) = self.queue.iter_mut().find(|vcpu| vcpu.is_loaded()) {
-                other.unload();
-            }
+        if !taken.item.is_loaded()
+            && let Some(other) = self.queue.iter_mut().find(|vcpu| vcpu.is_loaded())
+        {
+            other.unload();
         }
         let start = tsc();
         let slice_end = (self.queue.runnable() > 0).then(|| start.saturating_add(self.board.slice));

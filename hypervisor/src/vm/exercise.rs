@@ -94,7 +94,7 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
         Command::Zap(frames) => memory.zap(me, bytes(&frames)),
         Command::LogStart => memory.start_log(me, EVERYWHERE),
         Command::LogFetch(frames) => {
-            value = memory.fetch_log(me, frames.start, frames.end - frames.start) as u32
+            value = memory.fetch_log(me, frames.start, frames.end - frames.start) as u32;
         }
         Command::LogStop => memory.stop_log(me, EVERYWHERE),
         Command::Window(window) => show(memory, exercise, window).map_err(|_| Refused)?,

@@ -18,12 +18,14 @@ use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
+use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::irqchip::local_apic::LocalApic;
 use crate::memory::FRAME;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
+use crate::mmu;
 use crate::mmu::Coherence;
 use crate::mmu::space::Content;
 use crate::mmu::space::Features;
@@ -44,6 +46,7 @@ use crate::vm::loader::EntryState;
 use crate::vm::loader::File;
 use crate::vm::loader::LoadError;
 use crate::vm::machine::Machine;
+use crate::vm::manifest::MOST_VCPUS;
 use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::LEGACY_VIDEO;
 use crate::vm::memory_layout::MemoryLayout;
@@ -63,6 +66,11 @@ use core::num::NonZeroU32;
 use evmcs::controls::Controls;
 use spin::Mutex;
 use spin::Once;
+
+// A bit or a place for each vCPU.
+const _: () = assert!(MOST_VCPUS as usize <= irqchip::delivery::MAX_VCPUS);
+const _: () = assert!(MOST_VCPUS as usize <= mmu::flush::MAX_VCPUS);
+const _: () = assert!(MOST_VCPUS <= u64::BITS);
 
 /// What the machine below offers to virtual machines.
 #[derive(Clone, Copy)]
