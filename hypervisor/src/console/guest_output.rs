@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a guest prints: as it comes while one machine runs, line by line and with the machine's name while several do.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use arrayvec::ArrayVec;
 use spin::Mutex;
@@ -19,7 +20,7 @@ pub enum GuestOutput {
         /// The machine's name.
         name: String,
         /// What of the line there is so far.
-        line: Mutex<ArrayVec<u8, LONGEST_LINE>>,
+        line: Box<Mutex<ArrayVec<u8, LONGEST_LINE>>>,
     },
 }
 
@@ -27,7 +28,7 @@ impl GuestOutput {
     /// For a machine of several, of that name.
     #[must_use]
     pub fn lines(name: &str) -> Self {
-        Self::Lines { name: name.into(), line: Mutex::default() }
+        Self::Lines { name: name.into(), line: Box::default() }
     }
 
     /// Takes one byte; what is to be printed is given to `print`, as name and bytes.
@@ -44,6 +45,16 @@ impl GuestOutput {
                     line.clear();
                 }
             }
+        }
+    }
+
+    /// The machine has ended: a line that it has not is given to `print`.
+    pub fn finish(&self, print: impl FnOnce(Option<&str>, &[u8])) {
+        let Self::Lines { name, line } = self else { return };
+        let mut line = line.lock();
+        if !line.is_empty() {
+            print(Some(name), &line);
+            line.clear();
         }
     }
 }
@@ -71,6 +82,17 @@ mod tests {
         let lines = printed(&GuestOutput::lines("a"), b"one\r\ntwo\nthr");
         let name = Some(String::from("a"));
         assert_eq!(lines, [(name.clone(), b"one".to_vec()), (name, b"two".to_vec())]);
+    }
+
+    #[test]
+    fn the_beginning_of_a_line_is_printed_when_the_machine_ends() {
+        let output = GuestOutput::lines("a");
+        assert!(printed(&output, b"one\npanic").len() == 1);
+        let mut lines = Vec::new();
+        for _ in 0..2 {
+            output.finish(|name, bytes| lines.push((name.map(String::from), bytes.to_vec())));
+        }
+        assert_eq!(lines, [(Some(String::from("a")), b"panic".to_vec())]);
     }
 
     #[test]

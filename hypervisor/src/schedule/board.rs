@@ -36,6 +36,7 @@ pub struct Board {
     /// Ticks of the TSC that a vCPU runs while others wait for its CPU.
     pub slice: u64,
     /// vCPUs that were handed over to a CPU which has not taken them in yet. Locked for a push or a take alone.
+    #[expect(clippy::vec_box, reason = "a vCPU is large, and goes from CPU to CPU")]
     inboxes: PerCpu<Padded<Mutex<Vec<Box<Vcpu>>>>>,
     /// vCPUs that a CPU has or is about to have.
     loads: PerCpu<AtomicU32>,

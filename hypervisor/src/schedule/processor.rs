@@ -55,21 +55,22 @@ impl Processor {
             }
         }
         let Some(life) = &mut self.life else { return };
-        if asked.contains(Attention::INPUT) {
-            life.receive_input();
-        }
         if asked.contains(Attention::MANAGE) {
             life.manage(self.board);
+        }
+        // The port tells of a byte only when there was none before: what came while nobody could take it, or was left by a
+        // machine that has ended, is for the one that is the first now.
+        if asked.contains(Attention::INPUT) || asked.contains(Attention::MANAGE) {
+            life.receive_input();
         }
     }
 
     /// Gives a CPU that has nothing to run one of those that would have to wait here.
     fn share(&mut self) {
-        while self.queue.runnable() > 0 {
+        // Only a CPU for which there is something is claimed: it could not be given back, for it may have come to work meanwhile.
+        while self.queue.has_for_others(|vcpu| vcpu.may_move()) {
             let Some(idle) = self.board.claim_idle() else { return };
-            let Some(vcpu) = self.queue.take_for_others(|vcpu| vcpu.may_move()) else {
-                return self.board.show_idle(idle, true);
-            };
+            let Some(vcpu) = self.queue.take_for_others(|vcpu| vcpu.may_move()) else { return };
             self.send(vcpu, idle);
         }
     }
@@ -83,17 +84,17 @@ impl Processor {
 
     /// Runs one until somebody else's turn has come or it cannot go on. Gives it back if it would go on.
     fn let_run(&mut self, mut taken: Taken<Box<Vcpu>>) -> Option<Taken<Box<Vcpu>>> {
-        if !taken.item.is_loaded() {
-            if let Some(other) = self.queue.iter_mut().find(|vcpu| vcpu.is_loaded()) {
-                other.unload();
-            }
+        if !taken.item.is_loaded()
+            && let Some(other) = self.queue.iter_mut().find(|vcpu| vcpu.is_loaded())
+        {
+            other.unload();
         }
         let start = tsc();
         let slice_end = (self.queue.runnable() > 0).then(|| start.saturating_add(self.board.slice));
         let until = slice_end.into_iter().chain(self.queue.deadline()).min();
         let turn = Turn { until, alone: self.queue.is_empty() };
         let left = taken.item.run(&mut self.cpu, self.board, turn);
-        taken.charge(tsc().saturating_sub(start));
+        self.queue.charge(&mut taken, tsc().saturating_sub(start));
         match left {
             Left::Turn => return Some(taken),
             Left::Yields => self.queue.yield_to_others(taken),

@@ -30,7 +30,8 @@ pub struct Queue<T> {
     runnable: Vec<Member<T>>,
     waiting: Vec<Member<T>>,
     slice: u64,
-    /// No one who comes or wakes up starts with less than this, less the head start.
+    /// What the one has had at least that has had least, of those that want to run. No one who comes or wakes up starts with
+    /// less than this, less the head start.
     floor: u64,
 }
 
@@ -40,13 +41,6 @@ pub struct Taken<T> {
     /// What was taken.
     pub item: T,
     used: u64,
-}
-
-impl<T> Taken<T> {
-    /// It has run for so many ticks.
-    pub fn charge(&mut self, ticks: u64) {
-        self.used = self.used.saturating_add(ticks);
-    }
 }
 
 impl<T: Sleeper> Queue<T> {
@@ -108,11 +102,25 @@ impl<T: Sleeper> Queue<T> {
         Some(Taken { item, used })
     }
 
+    /// Whether one that wants to run may go elsewhere, as `may` says.
+    #[must_use]
+    pub fn has_for_others(&self, may: impl Fn(&T) -> bool) -> bool {
+        self.runnable.iter().any(|member| may(&member.item))
+    }
+
     /// Takes one out that wants to run and may go elsewhere, as `may` says: the one whose turn is farthest off.
     pub fn take_for_others(&mut self, may: impl Fn(&T) -> bool) -> Option<T> {
         let candidates = (0..self.runnable.len()).filter(|&at| may(&self.runnable[at].item));
         let last = candidates.max_by_key(|&at| self.runnable[at].used)?;
         Some(self.runnable.remove(last).item)
+    }
+
+    /// One that was taken out has run for so many ticks. Even one that goes on all the time raises the floor: who comes
+    /// later has no claim to the time before.
+    pub fn charge(&mut self, taken: &mut Taken<T>, ticks: u64) {
+        taken.used = taken.used.saturating_add(ticks);
+        let least = self.runnable.iter().map(|member| member.used).fold(taken.used, u64::min);
+        self.floor = self.floor.max(least);
     }
 
     /// Whether one that runs is to let another run.
@@ -174,7 +182,7 @@ mod tests {
         ticks: u64,
         back: fn(&mut Queue<Item>, Taken<Item>),
     ) {
-        taken.charge(ticks);
+        queue.charge(&mut taken, ticks);
         back(queue, taken);
     }
 
@@ -209,6 +217,27 @@ mod tests {
         // It has its share of what was left when it came back, and nothing for the time when it slept.
         assert!(ran[0].abs_diff(5_000) <= 3 * SLICE, "{ran:?}");
         assert!(ran[1].abs_diff(ran[2]) <= SLICE, "{ran:?}");
+    }
+
+    /// One that is alone goes on without ever being put back.
+    #[test]
+    fn whoever_comes_or_wakes_after_one_ran_alone_for_long_has_no_claim_to_that_time() {
+        let mut queue = queue(2);
+        let sleeper = queue.take_next().unwrap();
+        sleeper.item.due.set(Some(0));
+        ran_for(&mut queue, sleeper, 1, Queue::wait);
+        let mut alone = queue.take_next().unwrap();
+        queue.charge(&mut alone, 1_000 * SLICE);
+        queue.wake(0);
+        queue.add(Item { name: 2, due: Cell::default() });
+        queue.put_back(alone);
+        let mut ran = [0; 3];
+        for _ in 0..30 {
+            let taken = queue.take_next().unwrap();
+            ran[taken.item.name] += 1;
+            ran_for(&mut queue, taken, SLICE, Queue::put_back);
+        }
+        assert!(ran.iter().all(|turns| (9..=11).contains(turns)), "{ran:?}");
     }
 
     #[test]
@@ -246,7 +275,9 @@ mod tests {
         let mut queue = queue(2);
         let first = queue.take_next().unwrap();
         ran_for(&mut queue, first, SLICE, Queue::put_back);
+        assert!(queue.has_for_others(|item| item.name != 0));
         assert_eq!(queue.take_for_others(|item| item.name != 0).unwrap().name, 1);
+        assert!(!queue.has_for_others(|item| item.name != 0));
         assert!(queue.take_for_others(|item| item.name != 0).is_none());
         assert_eq!(queue.take_for_others(|_| true).unwrap().name, 0);
     }

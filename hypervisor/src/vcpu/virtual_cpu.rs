@@ -39,8 +39,6 @@ use evmcs::field;
 /// A virtual CPU.
 #[derive(Debug)]
 pub struct Vcpu {
-    /// Its machine, whose tables the VMCS names: they stay for as long as there is a vCPU.
-    pub(super) vm: Arc<Vm>,
     /// Which of its machine's vCPUs it is; also its APIC id.
     pub(super) index: usize,
     pub(super) vmcs: Vmcs,
@@ -59,6 +57,9 @@ pub struct Vcpu {
     start: Option<Start>,
     /// When it is to run even if nobody else sets it going: a timer of the guest, or the end of its machine's time.
     pub(super) deadline: Option<u64>,
+    /// Its machine, whose tables the VMCS names: they stay for as long as there is a vCPU. Last, so that it is let go when all
+    /// else of the vCPU is gone.
+    pub(super) vm: Arc<Vm>,
 }
 
 /// How a vCPU starts.
@@ -133,7 +134,7 @@ impl Vcpu {
     pub fn retire(mut self, cpu: &mut Cpu) {
         self.leave(cpu);
         self.vm.machine.memory.roots().unload(self.index);
-        self.vm.retire_one(&self.state);
+        self.vm.add_exits(&self.state);
     }
 
     /// Makes it the one that this CPU works for; what has to be dropped when it comes from elsewhere is dropped.

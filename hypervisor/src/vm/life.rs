@@ -4,6 +4,9 @@
 use crate::console;
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::hardware::tsc;
+use crate::devices::exerciser::Window;
+use crate::memory::FRAME;
+use crate::memory::PAGE_2M;
 use crate::memory::frames;
 use crate::schedule::board::Board;
 use crate::start::WhenDone;
@@ -26,8 +29,10 @@ use core::fmt::Write;
 use log::error;
 use log::info;
 
-/// Bytes that are not for guests' RAM: what a VM costs, and growth of the heap.
+/// Bytes that are left beside a VM's memory: for its vCPUs, and for growth of the heap, which ends in a panic if there are none.
 const RESERVE: u64 = 4 << 20;
+/// For so many bytes of RAM one more is set aside for tables: each 2 MiB may need one that maps it and one that records it.
+const RAM_TO_TABLES: u64 = PAGE_2M / (2 * FRAME);
 /// How many exit reasons a report names.
 const REASONS_NAMED: usize = 6;
 
@@ -59,7 +64,7 @@ impl Life {
 
     /// Reports those that have ended, and starts what is to be started.
     pub fn manage(&mut self, board: &'static Board) {
-        // One whose vCPUs are gone is nobody else's. Its memory is free when the next one asks for some.
+        // Each vCPU has its machine: when nobody else has it, all are gone, and its memory is free with it.
         for vm in self.running.extract_if(.., |vm| Arc::get_mut(vm).is_some()) {
             report(&vm, board);
         }
@@ -86,7 +91,7 @@ impl Life {
 
     fn start(&self, config: &VmConfig, several: bool, board: &'static Board) -> Result<Arc<Vm>, VmError> {
         let free = frames::free_bytes();
-        let free_mib = free.saturating_sub(RESERVE) >> 20;
+        let free_mib = free_for_ram(free, config.exerciser) >> 20;
         if u64::from(config.memory_mib) > free_mib {
             return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
         }
@@ -109,10 +114,17 @@ impl Life {
     }
 }
 
+/// Bytes of RAM that a VM can have.
+fn free_for_ram(free: u64, exerciser: bool) -> u64 {
+    let windows = if exerciser { 2 * Window::BYTES } else { 0 };
+    free.saturating_sub(RESERVE + windows) / (RAM_TO_TABLES + 1) * RAM_TO_TABLES
+}
+
 fn report_start(vm: &Vm, free_before: u64) {
     let memory = &vm.machine.memory;
     let (bytes, most) = (memory.bytes(), memory.set_aside_bytes());
-    let own = (free_before - frames::free_bytes()).saturating_sub(bytes + most);
+    // Others give memory back meanwhile.
+    let own = free_before.saturating_sub(frames::free_bytes() + bytes + most);
     info!(
         "vm {}: started: {} MiB, {} KiB of tables for them so far and {} at most, {} KiB of Satori's own",
         vm.name,
@@ -125,7 +137,8 @@ fn report_start(vm: &Vm, free_before: u64) {
 
 fn report(vm: &Vm, board: &Board) {
     let name = &vm.name;
-    if let Some(end) = vm.how_it_ended() {
+    vm.machine.output.finish(console::write_guest);
+    if let Some(end) = vm.outcome() {
         info!("vm {name}: ended: {end}");
     }
     info!("vm {name}: {}", exits(vm));

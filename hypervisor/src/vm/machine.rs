@@ -173,9 +173,14 @@ impl Machine {
         self.io_apic.lock().set_line(uart::GSI as usize, line)
     }
 
-    /// Whether input waits for room in the UART, which a read of its registers may have made.
+    /// Whether input waits, and the UART has room for it.
     #[inline]
-    pub fn input_waits(&self) -> bool {
+    pub fn takes_input(&self) -> bool {
+        self.input_waits() && self.uart.lock().uart.room() > 0
+    }
+
+    #[inline]
+    fn input_waits(&self) -> bool {
         self.input_waits.load(Ordering::Relaxed)
     }
 

@@ -17,12 +17,14 @@ use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
+use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::irqchip::local_apic::LocalApic;
 use crate::memory::FRAME;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
+use crate::mmu;
 use crate::mmu::Coherence;
 use crate::mmu::space::Content;
 use crate::mmu::space::Features;
@@ -43,6 +45,7 @@ use crate::vm::loader::EntryState;
 use crate::vm::loader::File;
 use crate::vm::loader::LoadError;
 use crate::vm::machine::Machine;
+use crate::vm::manifest::MOST_VCPUS;
 use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::LEGACY_VIDEO;
 use crate::vm::memory_layout::MemoryLayout;
@@ -61,6 +64,11 @@ use core::num::NonZeroU32;
 use evmcs::controls::Controls;
 use spin::Mutex;
 use spin::Once;
+
+// A bit or a place for each vCPU.
+const _: () = assert!(MOST_VCPUS as usize <= irqchip::delivery::MAX_VCPUS);
+const _: () = assert!(MOST_VCPUS as usize <= mmu::flush::MAX_VCPUS);
+const _: () = assert!(MOST_VCPUS <= u64::BITS);
 
 /// What the machine below offers to virtual machines.
 #[derive(Clone, Copy)]
@@ -226,8 +234,14 @@ impl Vm {
 
     /// Ends it, if nothing has yet: its vCPUs are stopped wherever they are.
     pub fn end(&self, end: End) {
-        self.end.call_once(|| end);
-        self.machine.posts.stop_all();
+        let mut first = false;
+        self.end.call_once(|| {
+            first = true;
+            end
+        });
+        if first {
+            self.machine.posts.stop_all();
+        }
     }
 
     /// Whether it has ended, or is about to.
@@ -236,14 +250,14 @@ impl Vm {
         self.end.is_completed()
     }
 
-    /// How it ended, once it has.
+    /// How it ended, if it has.
     #[must_use]
-    pub fn how_it_ended(&self) -> Option<End> {
+    pub fn outcome(&self) -> Option<End> {
         self.end.get().copied()
     }
 
-    /// A vCPU of it has stopped for good.
-    pub fn retire_one(&self, state: &State) {
+    /// Adds the exits of a vCPU that has stopped for good.
+    pub fn add_exits(&self, state: &State) {
         let mut exits = self.exits.lock();
         for (reason, count) in state.exit_counts() {
             *exits.entry(reason.number()).or_default() += count;

@@ -69,14 +69,14 @@ fn what_ends_a_machine_first_is_its_end_and_all_its_vcpus_are_told() {
         let mut vcpu = Model::after_reset(1);
         assert_eq!(vm.machine.posts.of(index).mailbox.drain(&mut vcpu.guest()), Err(End::Stopped));
     }
-    assert_eq!(vm.how_it_ended(), Some(End::PoweredOff));
+    assert_eq!(vm.outcome(), Some(End::PoweredOff));
 }
 
 #[test]
 fn what_all_its_vcpus_exited_for_adds_up() {
     let vm = vm(2, ModelNeighbours::new());
-    vm.retire_one(&state_that_exited(&[ExitReason::HLT, ExitReason::CPUID]));
-    vm.retire_one(&state_that_exited(&[ExitReason::CPUID]));
+    vm.add_exits(&state_that_exited(&[ExitReason::HLT, ExitReason::CPUID]));
+    vm.add_exits(&state_that_exited(&[ExitReason::CPUID]));
     assert_eq!(vm.exit_counts(), [(ExitReason::CPUID, 2), (ExitReason::HLT, 1)]);
 }
 

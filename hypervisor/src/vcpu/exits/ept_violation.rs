@@ -47,7 +47,7 @@ impl From<End> for Stop {
     }
 }
 
-/// A device's page, and the place in it that was touched.
+/// A device's page, and the address in it that was touched.
 #[derive(Clone, Copy)]
 struct Device {
     page: DevicePage,

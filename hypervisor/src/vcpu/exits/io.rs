@@ -55,16 +55,13 @@ fn merged(old: u64, value: u32, size: u8) -> u64 {
     }
 }
 
-/// Mostly there is nothing to do. A read may have made room for input that waits.
+/// Mostly there is nothing to do. The access may have made room for input that waits.
 #[inline]
 fn carry_out_port(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
-    if effect != PortEffect::default() {
-        return carry_out_effect(guest, effect);
-    }
-    if guest.machine.input_waits() {
+    if guest.machine.takes_input() {
         guest.machine.posts.neighbours().ask_for_input();
     }
-    Ok(())
+    if effect == PortEffect::default() { Ok(()) } else { carry_out_effect(guest, effect) }
 }
 
 fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {

@@ -8,10 +8,15 @@ use super::*;
 use crate::cpu::CpuNumber;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::mmu::GuestMemory;
+use crate::mmu::space::Content;
+use crate::mmu::space::Ram;
 use crate::vcpu::model::CODE;
+use crate::vcpu::model::DATA;
 use crate::vcpu::model::Model;
 use crate::vcpu::model::RAM;
 use crate::vmx::exit::ExitReason;
+use alloc::sync::Arc;
 
 const VERSION: u64 = 0x30;
 const TASK_PRIORITY: u64 = 0x80;
@@ -223,6 +228,43 @@ fn code_of_each_size_is_decoded_as_such() {
         plays(&mut model, code, reading(), IO_APIC_BASE + IO_APIC_WINDOW);
         assert_eq!(model.frame.registers.rax, 0x0017_0020);
     }
+}
+
+/// Another vCPU may be the first to touch it each time that it comes back.
+#[test]
+fn what_is_refused_is_counted_anew_when_something_was_taken_away() {
+    let mut model = Model::long_64();
+    prepare(&mut model, LOAD, reading(), DATA);
+    for _ in 0..3 {
+        // Mapped at the first time.
+        for _ in 0..MOST_REFUSED {
+            assert_eq!(model.exit(ExitReason::EPT_VIOLATION), Ok(()));
+        }
+        assert!(model.state.flush_guest_physical);
+        model.machine.memory.zap(CpuNumber::BOOT, DATA..DATA + FRAME);
+    }
+    for _ in 0..MOST_REFUSED {
+        assert_eq!(model.exit(ExitReason::EPT_VIOLATION), Ok(()));
+    }
+    let end = End::Refused { address: GuestPhysical(DATA), access: "read", rip: CODE };
+    assert_eq!(model.exit(ExitReason::EPT_VIOLATION), Err(end));
+}
+
+#[test]
+fn read_only_memory_is_read_and_not_written_by_an_instruction_that_would_do_both() {
+    let mut model = Model::long_64();
+    let ram = Ram::new(FRAME).unwrap();
+    let rom = 2 * RAM..2 * RAM + FRAME;
+    let put = |content| model.machine.memory.set(CpuNumber::BOOT, rom.clone(), content).unwrap();
+    put(Content::Ram(Arc::clone(&ram)));
+    model.machine.memory.write(GuestPhysical(rom.start + 9), &[1, 2, 3, 4]).unwrap();
+    put(Content::Rom(ram));
+    // XCHG [RBX], EAX.
+    model.frame.registers.rax = 0x5a5a_5a5a;
+    plays(&mut model, &[0x87, 0x03], writing().with_read(true), rom.start + 9);
+    assert_eq!(model.frame.registers.rax, 0x0403_0201);
+    stores(&mut model, rom.start + 9, 0);
+    assert_eq!(model.load(rom.start + 9), [1, 2, 3, 4]);
 }
 
 #[test]

@@ -154,10 +154,12 @@ fn power_off_and_reset_end_the_vm_behind_the_instruction() {
 }
 
 #[test]
-fn input_that_was_held_back_is_looked_for_at_the_next_access() {
+fn input_that_was_held_back_is_looked_for_once_there_is_room() {
     let mut model = Model::long_64();
     let mut typed = b"ab".iter().copied();
     model.machine.receive(|| typed.next());
+    input(&mut model, UART_SCRATCH, 1);
+    assert_eq!(model.neighbours.take().asked_for_input, 0, "a guest that reads nothing disturbs nobody");
     input(&mut model, UART_DATA, 1);
     assert_eq!(model.neighbours.take().asked_for_input, 1);
     // The one that reads the console brings the rest, and finds that it is all.

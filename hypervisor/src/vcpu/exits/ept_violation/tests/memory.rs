@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::architecture::rflags;
-use crate::vcpu::model::DATA;
 use crate::vcpu::model::PAGE_TABLES;
 use crate::vcpu::model::UNMAPPED;
 
