@@ -146,10 +146,10 @@ impl<'r> Table<'r> {
 
     /// The places that decide about those guest frames of a range that it translates, in order.
     pub fn places(self, frames: &Range<u64>) -> impl Iterator<Item = Place<'r>> + use<'r> {
-        let each = frames_of(self.level);
-        let end = frames.end.min(self.first + WORDS as u64 * each).saturating_sub(self.first);
-        let start = frames.start.saturating_sub(self.first).min(end);
-        let indexes = if start < end { start / each..end.div_ceil(each) } else { 0..0 };
+        let shift = INDEX_BITS * (self.level - 1);
+        let end = frames.end.min(self.first + ((WORDS as u64) << shift)).saturating_sub(self.first);
+        let start = frames.start.saturating_sub(self.first);
+        let indexes = if start < end { start >> shift..((end - 1) >> shift) + 1 } else { 0..0 };
         indexes.map(move |index| self.at(index as usize))
     }
 
