@@ -131,6 +131,13 @@ pub fn set_dr6(value: u64) {
     };
 }
 
+/// MFENCE: what was written before, to registers in memory too, is done.
+#[cfg(target_os = "none")]
+pub fn fence_memory() {
+    // SAFETY: orders accesses, and changes nothing.
+    unsafe { core::arch::asm!("mfence", options(nostack, preserves_flags)) };
+}
+
 /// Lets pending interrupts in, once, and none after.
 #[cfg(target_os = "none")]
 pub fn take_interrupts() {

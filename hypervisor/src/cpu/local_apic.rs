@@ -5,6 +5,7 @@
 #![expect(unsafe_code)]
 
 use crate::cpu::clock::Clock;
+use crate::cpu::hardware;
 use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::cpu::hardware::tsc;
@@ -91,6 +92,9 @@ impl Face {
     }
 }
 
+/// Ticks by which a deadline's interrupt may come early, where what is below plays the timer. Setting it once more does no harm.
+const EARLY: u64 = 10_000;
+
 /// How the timer is told when to fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
@@ -153,6 +157,8 @@ impl LocalApic {
         end_all_interrupts(face);
         let timer = if features & DEADLINE != 0 {
             face.write(LVT_TIMER, TSC_DEADLINE_MODE | u32::from(vector::TIMER));
+            // In xAPIC mode a deadline could else overtake it (SDM vol. 3, "TSC-Deadline Mode").
+            hardware::fence_memory();
             Timer::Deadline
         } else {
             face.write(DIVIDE_CONFIGURATION, DIVIDE_BY_1);
@@ -185,7 +191,7 @@ impl LocalApic {
     pub fn may_have_fired(&mut self) -> bool {
         let fired = match (self.timer, self.armed) {
             (_, None) => false,
-            (Timer::Deadline, Some(deadline)) => deadline <= tsc(),
+            (Timer::Deadline, Some(deadline)) => deadline <= tsc().saturating_add(EARLY),
             // It can be early: its ticks are coarser.
             (Timer::OneShot { .. }, Some(_)) => true,
         };

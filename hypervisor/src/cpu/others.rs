@@ -238,16 +238,3 @@ extern "sysv64" fn enter(candidate: &'static Candidate) -> ! {
     address_space::flush_own();
     match run(cpu) {}
 }
-
-/// Takes interrupts, and does nothing else.
-pub fn idle_for_ever(cpu: &Cpu, cpus: &Cpus) -> ! {
-    let word = cpus.attention(cpu.number);
-    loop {
-        if word.go_away().is_empty() {
-            hardware::wait_for_interrupt();
-        }
-        word.come_back();
-        // Nobody has told what it should do about it.
-        let _ = word.take();
-    }
-}

@@ -34,13 +34,14 @@ impl Commitment {
         Ok(())
     }
 
-    /// Takes the promise of `frames` frames back.
-    ///
-    /// # Panics
-    /// If fewer are left: a fault of our own.
-    pub fn shrink(&self, frames: u64) {
-        self.claim(frames).expect("what is taken cannot be withdrawn");
-        frames::withdraw(frames);
+    /// Takes the promise of `frames` frames back, if as many are left.
+    #[must_use]
+    pub fn shrink(&self, frames: u64) -> bool {
+        let left = self.claim(frames).is_ok();
+        if left {
+            frames::withdraw(frames);
+        }
+        left
     }
 
     /// Takes `frames` zeroed frames in one piece, at a multiple of their number; in a power of two.
@@ -114,7 +115,7 @@ mod tests {
         let commitment = Commitment::new(1).unwrap();
         assert_eq!(commitment.grow(absurd), Err(OutOfFrames { bytes: absurd * FRAME }));
         commitment.grow(1).unwrap();
-        commitment.shrink(2);
+        assert!(commitment.shrink(2) && !commitment.shrink(1));
         assert_eq!(commitment.take(1).err(), Some(OutOfFrames { bytes: FRAME }));
     }
 }

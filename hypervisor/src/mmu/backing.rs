@@ -10,6 +10,7 @@
 
 use super::paging::NotNow;
 use super::table::frames_of;
+use super::words::WORDS;
 use super::words::WordPage;
 use crate::memory::Commitment;
 use crate::memory::FRAME;
@@ -17,8 +18,8 @@ use crate::memory::Frames;
 use crate::memory::OutOfFrames;
 use crate::mmu::atomic::AtomicU64;
 use crate::mmu::atomic::Ordering;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 
 /// Frames of a large page.
@@ -37,8 +38,8 @@ const MARKS: u64 = FRAME - 1;
 pub struct Ram {
     frames: u64,
     /// A word for each 2 MiB.
-    blocks: Box<[AtomicU64]>,
-    /// All of it, and a table for each block.
+    blocks: Vec<WordPage>,
+    /// All of it, the pages of words, and a table for each block.
     memory: Commitment,
 }
 
@@ -60,9 +61,14 @@ impl Ram {
         assert!(bytes.is_multiple_of(FRAME), "RAM is whole frames");
         let frames = bytes / FRAME;
         let blocks = frames.div_ceil(LARGE);
-        let memory = Commitment::new(frames + blocks)?;
-        let blocks = (0..blocks).map(|_| AtomicU64::new(EMPTY)).collect();
-        Ok(Arc::new(Self { frames, blocks, memory }))
+        let pages = blocks.div_ceil(WORDS as u64);
+        Self::out_of(Commitment::new(frames + blocks + pages)?, frames).map(Arc::new)
+    }
+
+    fn out_of(memory: Commitment, frames: u64) -> Result<Self, OutOfFrames> {
+        let pages = frames.div_ceil(LARGE).div_ceil(WORDS as u64);
+        let blocks = (0..pages).map(|_| WordPage::take(&memory)).collect::<Result<_, _>>()?;
+        Ok(Self { frames, blocks, memory })
     }
 
     /// Frames of it.
@@ -77,7 +83,7 @@ impl Ram {
         (self.memory.promised() - self.frames) * FRAME
     }
 
-    /// Bytes of physical memory that it has taken so far.
+    /// Bytes of physical memory that it has taken so far, with the record of what is where.
     #[must_use]
     pub fn backed_bytes(&self) -> u64 {
         self.memory.taken() * FRAME
@@ -90,7 +96,7 @@ impl Ram {
     #[must_use]
     pub fn look(&self, frame: u64) -> Option<Backed> {
         self.check(frame);
-        let block = self.blocks[(frame / LARGE) as usize].load(Ordering::Acquire);
+        let block = self.block(frame).load(Ordering::Acquire);
         if block & IS_LARGE != 0 {
             return Some(part_of_large(block, frame));
         }
@@ -108,7 +114,7 @@ impl Ram {
     pub fn back(&self, frame: u64) -> Result<Backed, NotNow> {
         self.check(frame);
         let whole = frame / LARGE * LARGE + LARGE <= self.frames;
-        let block = brought(&self.blocks[(frame / LARGE) as usize], || {
+        let block = brought(self.block(frame), || {
             if whole && let Ok(run) = self.memory.take(LARGE) {
                 return Ok(forget(run) | IS_LARGE);
             }
@@ -123,6 +129,12 @@ impl Ram {
 
     fn check(&self, frame: u64) {
         assert!(frame < self.frames, "frame {frame:#x} of RAM that has {:#x}", self.frames);
+    }
+
+    /// The word of the block of a frame.
+    fn block(&self, frame: u64) -> &AtomicU64 {
+        let block = (frame / LARGE) as usize;
+        &self.blocks[block / WORDS].words()[block % WORDS]
     }
 
     /// The word of a frame in the table that `block` leads to.
@@ -158,7 +170,7 @@ impl Ram {
 
 impl Drop for Ram {
     fn drop(&mut self) {
-        for block in &self.blocks {
+        for block in self.blocks.iter().flat_map(WordPage::words) {
             let block = block.load(Ordering::Acquire);
             if block & IS_LARGE != 0 {
                 // SAFETY: `back` took them as one run and forgot them, and nobody has the RAM any more.

@@ -8,6 +8,7 @@
 
 use super::entry::Entry;
 use super::paging;
+use super::paging::NotNow;
 use super::table::Changed;
 use super::table::Found;
 use super::table::Place;
@@ -17,7 +18,6 @@ use super::table::Tables;
 use super::table::Unlinked;
 use crate::cpu::CpuNumber;
 use crate::memory::FRAME;
-use crate::memory::OutOfFrames;
 use crate::mmu::GuestPhysical;
 use crate::mmu::flush::Pages;
 use crate::mmu::flush::Roots;
@@ -172,7 +172,7 @@ impl<'r, 'o> Changes<'r, 'o> {
     }
 
     fn unlink(&mut self, seen: Seen<'r>, table: Table<'r>) -> Result<(), Changed> {
-        let unlinked = seen.unlink(Entry::removed_marker(self.me, false))?;
+        let unlinked = self.tables.unlink(seen, Entry::removed_marker(self.me, false))?;
         self.changed.0.add(seen.place.frames());
         self.marked.add(seen.place.frames());
         self.taken_out.0.push(unlinked);
@@ -251,7 +251,7 @@ impl<'r, 'o> Changes<'r, 'o> {
     }
 
     /// Splits a large page, if it is still what was seen.
-    pub fn split(&mut self, seen: Seen<'_>) -> Result<(), OutOfFrames> {
+    pub fn split(&mut self, seen: Seen<'_>) -> Result<(), NotNow> {
         if paging::split(self.tables, seen)? {
             self.changed.0.add(seen.place.frames());
         }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which guest frames were written to and can no more be told from the tables: a bit for each.
 
-use crate::mmu::atomic::AtomicU64;
-use crate::mmu::atomic::Ordering;
-use alloc::boxed::Box;
+use crate::memory::FRAME;
+use crate::memory::Frames;
+use crate::memory::OutOfFrames;
 use core::ops::Range;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering;
 
 const BITS: u64 = 64;
 
@@ -13,15 +15,14 @@ const BITS: u64 = 64;
 pub struct DirtyLog {
     frames: Range<u64>,
     /// Bit `n % 64` of word `n / 64 - start / 64` is that of frame `n`.
-    words: Box<[AtomicU64]>,
+    words: Frames,
 }
 
 impl DirtyLog {
     /// In which nothing was written to.
-    #[must_use]
-    pub fn new(frames: Range<u64>) -> Self {
+    pub fn new(frames: Range<u64>) -> Result<Self, OutOfFrames> {
         let words = frames.end.div_ceil(BITS) - frames.start / BITS;
-        Self { frames, words: (0..words).map(|_| AtomicU64::new(0)).collect() }
+        Ok(Self { frames, words: Frames::zeroed((words * 8).next_multiple_of(FRAME), FRAME)? })
     }
 
     /// Some frames were written to; those that are not of the log do not count.
@@ -53,7 +54,7 @@ impl DirtyLog {
         for word in start / BITS..end.div_ceil(BITS) {
             let first = word * BITS;
             let mask = u64::MAX << start.saturating_sub(first) & u64::MAX >> (BITS - (end - first).min(BITS));
-            act(&self.words[(word - self.frames.start / BITS) as usize], mask, first);
+            act(&self.words.words()[(word - self.frames.start / BITS) as usize], mask, first);
         }
     }
 }
@@ -65,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_window_across_two_words_is_in_order() {
-        let log = DirtyLog::new(100..300);
+        let log = DirtyLog::new(100..300).unwrap();
         log.mark(120..121);
         log.mark(127..129);
         assert_eq!(log.take(120, 64), 1 | 1 << 7 | 1 << 8);
@@ -79,7 +80,7 @@ mod tests {
             start in 0_u64..200, frames in 1_u64..300,
             steps in prop::collection::vec((0_u64..600, 1_u64..100, any::<bool>()), 1..40)
         ) {
-            let log = DirtyLog::new(start..start + frames);
+            let log = DirtyLog::new(start..start + frames).unwrap();
             let mut model = [false; 800];
             for (first, count, mark) in steps {
                 if mark {

@@ -133,7 +133,7 @@ fn try_map<'r>(
 }
 
 /// Puts an empty table where nothing was seen; whoever looks again finds it, or another one.
-fn link_new(tables: &Tables, seen: Seen<'_>) -> Result<(), OutOfFrames> {
+fn link_new(tables: &Tables, seen: Seen<'_>) -> Result<(), NotNow> {
     seen.link(tables.new_table()?).or_else(|unused| {
         tables.give_back(unused);
         Ok(())
@@ -157,7 +157,7 @@ fn add_rights(seen: Seen<'_>, frame: u64, page: Leaf) -> Option<Mapped<'_>> {
 
 /// Puts a table in the place of a large page that maps the same memory in smaller ones, with the same rights. Comes back with
 /// whether it did; then what was seen is to be flushed.
-pub fn split(tables: &Tables, seen: Seen<'_>) -> Result<bool, OutOfFrames> {
+pub fn split(tables: &Tables, seen: Seen<'_>) -> Result<bool, NotNow> {
     let (large, level) = (seen.entry(), seen.place.level() - 1);
     let rights = Rights { write: large.write(), dirty: large.dirty() };
     let mut table = tables.new_table()?;

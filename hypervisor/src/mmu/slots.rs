@@ -10,6 +10,8 @@ use super::paging::NotNow;
 use super::table::GUEST_FRAMES;
 use super::table::LEVELS;
 use super::table::frames_of;
+use crate::memory::FRAME;
+use crate::memory::OutOfFrames;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -194,15 +196,17 @@ impl Slots {
     }
 
     /// The same, but that the writes to all memory that lies in part in `frames` are logged, from the beginning on; or not at all.
-    #[must_use]
-    pub fn with_logs(&self, frames: &Range<u64>, logged: bool) -> Self {
+    pub fn with_logs(&self, frames: &Range<u64>, logged: bool) -> Result<Self, OutOfFrames> {
         let mut slots = self.clone();
         for slot in slots.0.iter_mut().filter(|slot| slot.meets(frames)) {
             if let Some(memory) = &mut slot.memory {
-                memory.log = logged.then(|| Arc::new(DirtyLog::new(slot.frames.clone())));
+                memory.log = None;
+                if logged {
+                    memory.log = Some(Arc::new(DirtyLog::new(slot.frames.clone())?));
+                }
             }
         }
-        slots
+        Ok(slots)
     }
 
     /// `frames` and all around them up to the next slots.
@@ -223,7 +227,7 @@ impl Slots {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let frames = |slot: &Slot| slot.memory.as_ref().map_or(0, |_| slot.frames.end - slot.frames.start);
-        self.0.iter().map(frames).sum::<u64>() * crate::memory::FRAME
+        self.0.iter().map(frames).sum::<u64>() * FRAME
     }
 
     /// Bytes of physical memory behind it: what is seen twice counts once.

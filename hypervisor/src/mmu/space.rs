@@ -112,8 +112,9 @@ impl GuestSpace {
         let stale = if slots.find(frames.start).is_some() { frames } else { slots.gap_around(&frames) };
         // Zapped once nobody maps any more what only the slots before have.
         self.slots.replace(me, slots, || self.zap_frames(me, stale));
-        if needed < needed_before {
-            self.tables.memory().shrink(needed_before - needed);
+        // Other CPUs may be about to give tables back.
+        while !self.tables.memory().shrink(needed_before.saturating_sub(needed)) {
+            self.coherence().kick.relax();
         }
         Ok(())
     }

@@ -21,9 +21,11 @@ use crate::mmu::Coherence;
 use crate::mmu::atomic::AtomicU64;
 use crate::mmu::atomic::Ordering;
 use crate::mmu::grace::Reading;
+use crate::mmu::paging::NotNow;
 use crate::mmu::rule::Rule;
 use alloc::sync::Arc;
 use core::ops::Range;
+use core::sync::atomic::AtomicU64 as AtomicCount;
 
 /// Levels of tables; the root's is the highest, 1 is the one whose entries map 4 KiB. Model checking makes do with few.
 pub const LEVELS: u32 = if cfg!(feature = "loom") { 3 } else { 4 };
@@ -43,6 +45,9 @@ pub struct Tables {
     /// Address of the page of the root. It is never given back before the tables are dropped.
     root: u64,
     memory: Commitment,
+    /// How often a table was about to be taken out, and how often that was over: with the table given back, or as it was.
+    removals: AtomicCount,
+    removals_over: AtomicCount,
     coherence: Arc<Coherence>,
 }
 
@@ -50,7 +55,8 @@ impl Tables {
     /// A root that leads nowhere. `memory` is what it and all further tables come out of.
     pub fn new(memory: Commitment, coherence: Arc<Coherence>) -> Result<Self, OutOfFrames> {
         let root = WordPage::take(&memory)?.into_address();
-        Ok(Self { root, memory, coherence })
+        let removals = AtomicCount::new(0);
+        Ok(Self { root, memory, removals, removals_over: AtomicCount::new(0), coherence })
     }
 
     /// Value for the VMCS's EPT pointer: write-back tables, accessed and dirty bits where the CPU has them (SDM vol. 3, "Format
@@ -78,8 +84,25 @@ impl Tables {
     }
 
     /// A table for [`Seen::link`].
-    pub fn new_table(&self) -> Result<NewTable, OutOfFrames> {
-        Ok(NewTable(WordPage::take(&self.memory)?))
+    pub fn new_table(&self) -> Result<NewTable, NotNow> {
+        let over = self.removals_over.load(Ordering::SeqCst);
+        WordPage::take(&self.memory).map(NewTable).map_err(|OutOfFrames { .. }| {
+            // What was taken out meanwhile comes back after a grace period.
+            let none_missing = self.removals.load(Ordering::SeqCst) == over;
+            if none_missing { NotNow::OutOfFrames } else { NotNow::Busy }
+        })
+    }
+
+    /// Takes out the table that was seen: `marker` is in its place.
+    ///
+    /// # Panics
+    /// If that was no table, or is no marker: faults of our own.
+    pub fn unlink(&self, seen: Seen<'_>, marker: Entry) -> Result<Unlinked, Changed> {
+        let Seen { place, entry } = seen;
+        assert!(entry.kind(place.level) == Kind::Table && marker.kind(place.level) == Kind::Removed);
+        self.removals.fetch_add(1, Ordering::SeqCst);
+        seen.exchange(marker).inspect_err(|Changed| _ = self.removals_over.fetch_add(1, Ordering::SeqCst))?;
+        Ok(Unlinked { address: entry.address(), level: place.level - 1, first: place.first })
     }
 
     /// Takes back a table that was not needed.
@@ -100,6 +123,7 @@ impl Tables {
         for table in tables {
             // SAFETY: taken out by the one who passes it, once; and whoever may have read the way to it is out of the section.
             unsafe { self.free_from(table.address, table.level) };
+            self.removals_over.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -146,10 +170,10 @@ impl<'r> Table<'r> {
 
     /// The places that decide about those guest frames of a range that it translates, in order.
     pub fn places(self, frames: &Range<u64>) -> impl Iterator<Item = Place<'r>> + use<'r> {
-        let each = frames_of(self.level);
-        let end = frames.end.min(self.first + WORDS as u64 * each).saturating_sub(self.first);
-        let start = frames.start.saturating_sub(self.first).min(end);
-        let indexes = if start < end { start / each..end.div_ceil(each) } else { 0..0 };
+        let shift = INDEX_BITS * (self.level - 1);
+        let end = frames.end.min(self.first + ((WORDS as u64) << shift)).saturating_sub(self.first);
+        let start = frames.start.saturating_sub(self.first);
+        let indexes = if start < end { start >> shift..((end - 1) >> shift) + 1 } else { 0..0 };
         indexes.map(move |index| self.at(index as usize))
     }
 
@@ -264,14 +288,6 @@ impl<'r> Seen<'r> {
             }
             Err(Changed) => Err(table),
         }
-    }
-
-    /// Takes out the table that it leads to: `marker` is in its place.
-    pub fn unlink(self, marker: Entry) -> Result<Unlinked, Changed> {
-        assert!(matches!(self.found(), Found::Table(_)) && marker.kind(self.place.level) == Kind::Removed);
-        self.exchange(marker)?;
-        let address = self.entry.address();
-        Ok(Unlinked { address, level: self.place.level - 1, first: self.place.first })
     }
 
     /// The one instruction by which entries change.

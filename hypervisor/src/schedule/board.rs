@@ -70,7 +70,17 @@ impl Board {
     #[must_use]
     pub fn least_loaded(&self) -> CpuNumber {
         let running = self.cpus.iter().map(|(cpu, _)| cpu);
-        running.min_by_key(|&cpu| self.loads[cpu].load(Ordering::Relaxed)).unwrap_or(CpuNumber::BOOT)
+        running.min_by_key(|&cpu| self.load(cpu)).unwrap_or(CpuNumber::BOOT)
+    }
+
+    /// A CPU that would still have fewer vCPUs than `me` if it got one of them.
+    #[must_use]
+    pub fn less_loaded_than(&self, me: CpuNumber) -> Option<CpuNumber> {
+        Some(self.least_loaded()).filter(|&other| self.load(other) + 1 < self.load(me))
+    }
+
+    fn load(&self, cpu: CpuNumber) -> u32 {
+        self.loads[cpu].load(Ordering::Relaxed)
     }
 
     /// The CPU after `cpu`, round and round.

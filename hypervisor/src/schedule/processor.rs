@@ -65,13 +65,17 @@ impl Processor {
         }
     }
 
-    /// Gives a CPU that has nothing to run one of those that would have to wait here.
+    /// Gives a CPU that has nothing to run one of those that would have to wait here; and one that has fewer vCPUs one of them, so
+    /// that all get a like share.
     fn share(&mut self) {
         // Only a CPU for which there is something is claimed: it could not be given back, for it may have come to work meanwhile.
         while self.queue.has_for_others(|vcpu| vcpu.may_move()) {
-            let Some(idle) = self.board.claim_idle() else { return };
+            let me = self.cpu.number;
+            let Some(to) = self.board.claim_idle().or_else(|| self.board.less_loaded_than(me)) else {
+                return;
+            };
             let Some(vcpu) = self.queue.take_for_others(|vcpu| vcpu.may_move()) else { return };
-            self.send(vcpu, idle);
+            self.send(vcpu, to);
         }
     }
 

@@ -79,10 +79,10 @@ impl Vcpu {
     /// Runs the guest on this CPU until there is a reason to leave.
     pub fn run(&mut self, cpu: &mut Cpu, board: &Board, turn: Turn) -> Left {
         self.arrive(cpu, &board.coherence);
-        self.vm.is_awake(self.index);
+        self.vm.wakes(self.index);
         let Cpu { number, slot, processor, apic, .. } = cpu;
         let machine = &self.vm.machine;
-        let mut carrier = Carrier {
+        let mut runner = Runner {
             number: *number,
             processor,
             apic,
@@ -96,8 +96,8 @@ impl Vcpu {
         };
         let vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         let (frame, state) = (&mut *self.frame, &mut self.state);
-        let stop = per_cpu::serving(true, || carrier.run(&mut Guest { vmcs, frame, state, machine }));
-        self.deadline = carrier.deadline;
+        let stop = per_cpu::serving(true, || runner.run(&mut Guest { vmcs, frame, state, machine }));
+        self.deadline = runner.deadline;
         match stop {
             Stop::Left(left) => left,
             Stop::End(end) => {
@@ -109,7 +109,7 @@ impl Vcpu {
 }
 
 /// What of its CPU and its machine a running vCPU uses.
-struct Carrier<'a> {
+struct Runner<'a> {
     number: CpuNumber,
     processor: &'a Processor,
     apic: &'a mut LocalApic,
@@ -123,7 +123,7 @@ struct Carrier<'a> {
     deadline: Option<u64>,
 }
 
-impl Carrier<'_> {
+impl Runner<'_> {
     /// Goes round until there is a reason to stop.
     fn run(&mut self, guest: &mut Guest<'_>) -> Stop {
         loop {
@@ -207,7 +207,7 @@ impl Carrier<'_> {
         if mem::take(&mut guest.state.timer_changed) {
             self.arm(guest);
         }
-        if mem::take(&mut guest.state.goes_on) {
+        if mem::take(&mut guest.state.moves_on) {
             return Err(Left::Goes.into());
         }
         self.stay_awake(guest)?;

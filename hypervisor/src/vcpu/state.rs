@@ -64,7 +64,7 @@ pub struct State {
     /// Registers that VMX does not switch.
     pub processor: ProcessorState,
     /// It is to go on on the next CPU. The scheduler takes it there.
-    pub goes_on: bool,
+    pub moves_on: bool,
     /// Where an access was refused last that the tables permit, and how often in a row.
     refused: Option<Refused>,
     /// Exits by reason.
@@ -95,7 +95,7 @@ impl State {
             tsc_adjust: 0,
             misc_enable: 0,
             processor,
-            goes_on: false,
+            moves_on: false,
             refused: None,
             exits: [0; REASONS],
         };

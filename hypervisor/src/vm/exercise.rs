@@ -79,7 +79,7 @@ pub fn execute(guest: &mut Guest<'_>) {
     // Not executed under the lock: other vCPUs may look at the registers meanwhile.
     let Some(command) = exercise.registers.lock().command.take() else { return };
     if command == Command::Migrate {
-        guest.state.goes_on = true;
+        guest.state.moves_on = true;
         guest.state.attention = true;
     }
     // Slots that change are written down anew: that is for tests, not for the path of an exit.
@@ -92,7 +92,7 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
     let mut value = 0;
     match command {
         Command::Zap(frames) => memory.zap(me, bytes(&frames)),
-        Command::LogStart => memory.start_log(me, EVERYWHERE),
+        Command::LogStart => memory.start_log(me, EVERYWHERE).map_err(|_| Refused)?,
         Command::LogFetch(frames) => {
             value = memory.fetch_log(me, frames.start, frames.end - frames.start) as u32;
         }

@@ -36,6 +36,9 @@ const RAM_TO_TABLES: u64 = PAGE_2M / (2 * FRAME);
 /// How many exit reasons a report names.
 const REASONS_NAMED: usize = 6;
 
+/// A machine that is about to run, and its vCPUs.
+type Started = (Arc<Vm>, Vec<Box<Vcpu>>);
+
 /// All virtual machines. One CPU has it, and manages them between the turns of its vCPUs.
 #[derive(Debug)]
 pub struct Life {
@@ -68,14 +71,26 @@ impl Life {
         for vm in self.running.extract_if(.., |vm| Arc::get_mut(vm).is_some()) {
             report(&vm, board);
         }
+        let mut started = Vec::new();
         while self.start == Start::Together || self.running.is_empty() {
+            // With a CPU for each vCPU of all that start now, none has to move.
+            let to_start = if self.start == Start::Together { self.waiting.len() } else { 1 };
+            let vcpus: u32 = self.waiting.iter().take(to_start).map(|config| config.vcpus).sum();
+            let several = self.running.len() + to_start > 1;
             let Some(config) = self.waiting.pop_front() else { break };
-            let several = self.start == Start::Together && self.running.len() + self.waiting.len() > 0;
-            match self.start(&config, several, board) {
-                Ok(vm) => self.running.push(vm),
+            let pinned = board.has_room_for(started.len() + vcpus as usize);
+            match self.start(&config, several, pinned, board) {
+                Ok((vm, vcpus)) => {
+                    self.running.push(vm);
+                    started.extend(vcpus);
+                }
                 // One that cannot start does not keep others from it.
                 Err(reason) => error!("vm {}: not started: {reason}", config.name),
             }
+        }
+        // Only now: this CPU serves none of them while it makes the next machine.
+        for vcpu in started {
+            board.hand_over(vcpu, board.least_loaded());
         }
         if self.running.is_empty() {
             self.when_done.stop();
@@ -89,15 +104,19 @@ impl Life {
         }
     }
 
-    fn start(&self, config: &VmConfig, several: bool, board: &'static Board) -> Result<Arc<Vm>, VmError> {
+    fn start(
+        &self,
+        config: &VmConfig,
+        several: bool,
+        pinned: bool,
+        board: &'static Board,
+    ) -> Result<Started, VmError> {
         let free = frames::free_bytes();
         let free_mib = free_for_ram(free, config.exerciser) >> 20;
         if u64::from(config.memory_mib) > free_mib {
             return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
         }
         let output = if several { GuestOutput::lines(&config.name) } else { GuestOutput::Bytes };
-        // With a CPU for each, none has to move.
-        let pinned = board.has_room_for(config.vcpus as usize);
         let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, pinned, now: tsc() };
         let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;
         let vm = Arc::new(vm);
@@ -107,10 +126,7 @@ impl Life {
         });
         let vcpus = vcpus.collect::<Result<Vec<_>, VmError>>()?;
         report_start(&vm, free);
-        for vcpu in vcpus {
-            board.hand_over(vcpu, board.least_loaded());
-        }
-        Ok(vm)
+        Ok((vm, vcpus))
     }
 }
 

@@ -265,7 +265,7 @@ impl Vm {
     }
 
     /// The vCPU of that index runs, so that it may set others going. Before it takes its mail.
-    pub fn is_awake(&self, vcpu: usize) {
+    pub fn wakes(&self, vcpu: usize) {
         *self.waiting.lock() &= !(1 << vcpu);
     }
 

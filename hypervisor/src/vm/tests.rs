@@ -94,7 +94,7 @@ fn vcpus_wait_in_vain_when_all_of_them_do() {
 fn who_was_set_going_again_may_set_others_going() {
     let vm = vm(3, ModelNeighbours::new());
     assert!(!vm.waits_in_vain(1) && !vm.waits_in_vain(2));
-    vm.is_awake(2);
+    vm.wakes(2);
     assert!(!vm.waits_in_vain(0));
     assert!(vm.waits_in_vain(2));
 }
@@ -105,7 +105,7 @@ fn nobody_waits_in_vain_while_mail_is_on_its_way() {
     assert!(!vm.waits_in_vain(1));
     vm.machine.posts.send(start_up(1), Some(0));
     assert!(!vm.waits_in_vain(0));
-    vm.is_awake(1);
+    vm.wakes(1);
     assert!(is_started(&vm, 1));
     assert!(vm.waits_in_vain(1));
 }
@@ -129,7 +129,7 @@ fn nobody_waits_in_vain_while_another_wakes_up() {
                             thread::yield_now();
                         }
                         // As a CPU does that takes up a vCPU which had to wait.
-                        vm.is_awake(me);
+                        vm.wakes(me);
                         mailbox.drain(&mut vcpu.guest()).expect("nobody stops it");
                     }
                     vm.machine.posts.send(start_up(1 - me as u32), Some(me));

@@ -6,14 +6,13 @@ use std::thread;
 
 /// RAM of that size for which so many frames are set aside.
 fn short_of_memory(frames: u64, memory: u64) -> Ram {
-    let blocks = (0..frames.div_ceil(LARGE)).map(|_| AtomicU64::new(EMPTY)).collect();
-    Ram { frames, blocks, memory: Commitment::new(memory).unwrap() }
+    Ram::out_of(Commitment::new(memory).unwrap(), frames).unwrap()
 }
 
 #[test]
 fn the_record_of_a_gibibyte_is_a_frame() {
     let ram = Ram::new(1 << 30).unwrap();
-    assert_eq!(size_of_val(&*ram.blocks), FRAME as usize);
+    assert_eq!(ram.backed_bytes(), FRAME);
 }
 
 #[test]
@@ -28,12 +27,12 @@ fn a_whole_block_is_one_piece_and_the_rest_is_not() {
     assert!(!rest.large);
     assert_eq!(ram.look(LARGE), None);
     assert_eq!(ram.look(LARGE + 1), Some(rest));
-    assert_eq!(ram.backed_bytes(), (LARGE + 2) * FRAME);
+    assert_eq!(ram.backed_bytes(), (LARGE + 3) * FRAME, "a block, a frame, and two pages of words");
 }
 
 #[test]
 fn where_no_large_piece_is_free_frames_come_one_by_one() {
-    let ram = short_of_memory(LARGE, 3);
+    let ram = short_of_memory(LARGE, 4);
     let (one, other) = (ram.back(0).unwrap(), ram.back(LARGE - 1).unwrap());
     assert!(!one.large && !other.large && one.address != other.address);
     assert_eq!(ram.back(0), Ok(one));
@@ -47,11 +46,11 @@ fn where_no_large_piece_is_free_frames_come_one_by_one() {
 
 #[test]
 fn what_is_being_brought_is_not_brought_twice() {
-    let ram = short_of_memory(1, 2);
-    ram.blocks[0].store(BUSY, Ordering::Relaxed);
+    let ram = short_of_memory(1, 3);
+    ram.block(0).store(BUSY, Ordering::Relaxed);
     assert_eq!(ram.back(0), Err(NotNow::Busy));
     assert_eq!(ram.look(0), None);
-    ram.blocks[0].store(EMPTY, Ordering::Relaxed);
+    ram.block(0).store(EMPTY, Ordering::Relaxed);
     ram.back(0).unwrap();
 }
 
@@ -68,7 +67,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn many_who_touch_it_at_once_get_the_same_frame() {
-    let ram = &short_of_memory(1, 2);
+    let ram = &short_of_memory(1, 3);
     let back = || loop {
         match ram.back(0) {
             Err(NotNow::Busy) => thread::yield_now(),

@@ -13,6 +13,7 @@ use crate::mmu::entry::Access;
 use crate::mmu::grace::Reading;
 use crate::mmu::paging;
 use crate::mmu::paging::Mapped;
+use crate::mmu::paging::NotNow;
 use crate::mmu::table::Seen;
 use crate::mmu::table::frames_of;
 use core::ops::Range;
@@ -113,6 +114,6 @@ impl GuestSpace {
         let split = changes.split(seen);
         // Nothing was taken out, so there is nothing to free.
         let _ = changes.flush(&self.roots).release(None);
-        split.err().map(|OutOfFrames { .. }| (Fault::OutOfMemory, 1))
+        (split == Err(NotNow::OutOfFrames)).then_some((Fault::OutOfMemory, 1))
     }
 }

@@ -7,6 +7,7 @@
 use super::GuestSpace;
 use super::frames;
 use crate::cpu::CpuNumber;
+use crate::memory::OutOfFrames;
 use core::ops::Range;
 
 /// Frames that one call tells about.
@@ -18,10 +19,10 @@ impl GuestSpace {
     ///
     /// # Panics
     /// If the range has no whole frames, or `me` reads: faults of our own.
-    pub fn start_log(&self, me: CpuNumber, range: Range<u64>) {
+    pub fn start_log(&self, me: CpuNumber, range: Range<u64>) -> Result<(), OutOfFrames> {
         let _changing = self.changing.lock();
         let frames = frames(&range);
-        let slots = self.with_slots(me, |slots| slots.with_logs(&frames, true));
+        let slots = self.with_slots(me, |slots| slots.with_logs(&frames, true))?;
         // Protected once all who map know of the log.
         self.slots.replace(me, slots, || {
             self.make(me, |changes, slots| {
@@ -30,6 +31,7 @@ impl GuestSpace {
                 }
             });
         });
+        Ok(())
     }
 
     /// Which of the frames from `first` on, the first `count` of at most 64, were written to since the last call: bit `n` for frame
@@ -61,7 +63,9 @@ impl GuestSpace {
     /// As [`GuestSpace::start_log`].
     pub fn stop_log(&self, me: CpuNumber, range: Range<u64>) {
         let _changing = self.changing.lock();
-        let slots = self.with_slots(me, |slots| slots.with_logs(&frames(&range), false));
-        self.slots.replace(me, slots, || {});
+        // No log takes no memory.
+        if let Ok(slots) = self.with_slots(me, |slots| slots.with_logs(&frames(&range), false)) {
+            self.slots.replace(me, slots, || {});
+        }
     }
 }

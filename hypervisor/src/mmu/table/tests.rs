@@ -42,7 +42,7 @@ fn what_is_linked_is_found_and_freed_with_all_below() {
     assert_eq!(lowest(&tables, root, 0x12_3456).see().entry(), page(7));
     assert_eq!(tables.memory().taken(), 4);
     let top = root.place(0x12_3456);
-    let unlinked = top.see().unlink(MARKER).unwrap();
+    let unlinked = tables.unlink(top.see(), MARKER).unwrap();
     assert_eq!(unlinked.table(&reading).all_places().count(), WORDS);
     drop(reading);
     tables.free(ME, [unlinked]);
@@ -65,10 +65,28 @@ fn only_what_was_seen_is_changed() {
     let table = root.place(0).see();
     assert!(matches!(table.found(), Found::Table(_)));
     // Once only.
-    let unlinked = table.unlink(MARKER).unwrap();
-    assert!(table.unlink(MARKER).is_err_and(|changed| changed == Changed));
+    let unlinked = tables.unlink(table, MARKER).unwrap();
+    assert!(tables.unlink(table, MARKER).is_err_and(|changed| changed == Changed));
     drop(reading);
     tables.free(ME, [unlinked]);
+}
+
+/// What is out of sight and not given back yet will be: there is no memory *now*.
+#[test]
+fn memory_of_tables_that_are_being_freed_is_waited_for() {
+    let coherence = model::coherence();
+    let tables = Tables::new(Commitment::new(2).unwrap(), Arc::clone(&coherence)).unwrap();
+    let reading = coherence.grace.read(ME);
+    let place = tables.root(&reading).place(0);
+    place.see().link(tables.new_table().unwrap()).unwrap();
+    assert_eq!(tables.new_table().err(), Some(NotNow::OutOfFrames));
+    let unlinked = tables.unlink(place.see(), MARKER).unwrap();
+    assert_eq!(tables.new_table().err(), Some(NotNow::Busy));
+    drop(reading);
+    tables.free(ME, [unlinked]);
+    let table = tables.new_table().unwrap();
+    assert_eq!(tables.new_table().err(), Some(NotNow::OutOfFrames));
+    tables.give_back(table);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn use_all(state: &mut State) {
         processor,
         // What this CPU owes and where it is to go on, and statistics: no state of a processor.
         flush_guest_physical: _,
-        goes_on: _,
+        moves_on: _,
         refused: _,
         exits: _,
     } = state;

@@ -92,7 +92,7 @@ fn without_an_exerciser_its_ports_are_absent_and_nothing_is_executed() {
         output(&mut model, port, MIGRATE);
         assert_eq!(input(&mut model, port), u32::MAX);
     }
-    assert!(!model.state.goes_on);
+    assert!(!model.state.moves_on);
     execute(&mut model.guest());
 }
 
@@ -103,7 +103,7 @@ fn accesses_of_other_widths_are_none_of_the_exercisers() {
     assert!(!model.machine.write_port(COMMAND, 2, MIGRATE).exercise);
     assert_eq!(model.machine.read_port(COMMAND, 1).0, 0xff);
     execute(&mut model.guest());
-    assert!(!model.state.goes_on);
+    assert!(!model.state.moves_on);
 }
 
 #[test]
@@ -203,12 +203,12 @@ fn the_window_shows_what_was_chosen() {
 }
 
 #[test]
-fn who_migrates_goes_on_elsewhere_before_the_next_instruction() {
+fn who_migrates_moves_on_elsewhere_before_the_next_instruction() {
     let mut model = with_exerciser();
     output(&mut model, OPERAND_A, 0);
-    assert!(!model.state.goes_on && !model.state.attention);
+    assert!(!model.state.moves_on && !model.state.attention);
     output(&mut model, COMMAND, MIGRATE);
-    assert!(model.state.goes_on && model.state.attention);
+    assert!(model.state.moves_on && model.state.attention);
     assert_eq!(input(&mut model, COMMAND), 0);
 }
 
@@ -275,7 +275,7 @@ fn a_page_that_is_not_mapped_was_not_accessed() {
 fn a_command_is_executed_once() {
     let mut model = with_exerciser();
     output(&mut model, COMMAND, MIGRATE);
-    model.state.goes_on = false;
+    model.state.moves_on = false;
     execute(&mut model.guest());
-    assert!(!model.state.goes_on);
+    assert!(!model.state.moves_on);
 }

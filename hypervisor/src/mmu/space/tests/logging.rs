@@ -6,7 +6,7 @@ use super::*;
 fn logged(frames: u64) -> Machine {
     let machine = Machine::with_ram(frames);
     machine.reaches_memory(0, true);
-    machine.space.start_log(machine.leave(0), range(0, frames));
+    machine.space.start_log(machine.leave(0), range(0, frames)).unwrap();
     machine
 }
 

@@ -73,7 +73,7 @@ fn guests_see_only_what_they_wrote_while_everything_changes_under_them() {
         });
         for round in 0..ROUNDS {
             match round % 16 {
-                0 => space.start_log(ME, range(0, FRAMES)),
+                0 => space.start_log(ME, range(0, FRAMES)).unwrap(),
                 5 => space.zap(ME, range(0, 2 * LARGE)),
                 8 => space.stop_log(ME, range(0, FRAMES)),
                 9 => space.collapse(ME, range(0, LARGE)),

@@ -244,7 +244,7 @@ impl Test {
             Step::Collapse { first, frames } => space.collapse(me, range(first, frames)),
             Step::Populate { first, frames } => space.populate(me, range(first, frames)).unwrap(),
             Step::StartLog { first, frames } => {
-                space.start_log(me, range(first, frames));
+                space.start_log(me, range(first, frames)).unwrap();
                 self.reference.log(first..first + frames, true);
             }
             Step::StopLog { first, frames } => {

@@ -9,7 +9,7 @@ use crate::vcpu::model::Model;
 use crate::vcpu::state::Activity;
 
 #[test]
-fn halt_goes_on_behind_the_instruction_and_waits() {
+fn halt_moves_on_behind_the_instruction_and_waits() {
     let mut model = Model::long_64();
     model.write(field::GUEST_INTERRUPTIBILITY_STATE, 1);
     model.executes(ExitReason::HLT);
@@ -20,7 +20,7 @@ fn halt_goes_on_behind_the_instruction_and_waits() {
 
 /// SDM vol. 3, "PAUSE-loop exiting": the exit comes before the instruction.
 #[test]
-fn pause_goes_on_behind_the_instruction_and_offers_the_cpu_to_others() {
+fn pause_moves_on_behind_the_instruction_and_offers_the_cpu_to_others() {
     let mut model = Model::long_64();
     assert!(!model.state.yields);
     model.executes(ExitReason::PAUSE);
