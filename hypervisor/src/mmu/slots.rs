@@ -91,20 +91,14 @@ impl Slot {
         (2..=LEVELS).map(of_level).sum()
     }
 
-    /// How `memory`, which is this slot's, is to be mapped at `frame` for `access`; brought, if it is not there yet.
-    /// `counts_writes`: the CPU tells which pages were written to. Else each that can be written to counts as if it was.
-    pub fn leaf(
-        &self,
-        memory: &Memory,
-        frame: u64,
-        access: Access,
-        counts_writes: bool,
-    ) -> Result<Leaf, NotNow> {
+    /// How `memory`, which is this slot's, is to be mapped at `frame` for `access`; brought, if it is not there yet. Where writes
+    /// are logged only a write makes it writable, and it counts as written at once: not every CPU tells.
+    pub fn leaf(&self, memory: &Memory, frame: u64, access: Access) -> Result<Leaf, NotNow> {
         let backed = memory.ram.back(memory.index(frame))?;
         let write = memory.writable && (memory.log.is_none() || access.write);
         let large = backed.large && !(memory.log.is_some() && write);
         let level = if large && memory.is_aligned() && self.has_all_around(frame, 2) { 2 } else { 1 };
-        let rights = Rights { write, dirty: write && (access.write || !counts_writes) };
+        let rights = Rights { write, dirty: write && access.write };
         Ok(Leaf { address: backed.address, level, rights })
     }
 

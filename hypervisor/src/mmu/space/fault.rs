@@ -96,7 +96,7 @@ impl GuestSpace {
         if access.write && !memory.writable {
             return Some((Fault::Protected, 1));
         }
-        let leaf = || slot.leaf(memory, frame, access, self.features.accessed_dirty);
+        let leaf = || slot.leaf(memory, frame, access);
         match paging::map(&self.tables, self.tables.root(&reading), frame, access, leaf) {
             Mapped::Done { level } => Some((Fault::Resolved, level)),
             Mapped::Spurious { level } => Some((Fault::Spurious, level)),

@@ -199,4 +199,10 @@ fn tables_are_set_aside_for_the_worst_case() {
         }
         assert_eq!(machine.space.held_bytes(), FRAME, "tables that translate nothing are gone");
     }
+    let left: Vec<_> = std::iter::from_fn(|| machine.space.tables.memory().take(1).ok()).collect();
+    assert_eq!(
+        left.len(),
+        Machine::CPUS,
+        "what is no more needed is no more set aside, but for one for each CPU"
+    );
 }
