@@ -11,7 +11,6 @@ const LONGEST_LINE: usize = 256;
 
 /// Where a machine's bytes go.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a machine has one")]
 pub enum GuestOutput {
     /// To the console as they come.
     Bytes,
