@@ -2,27 +2,17 @@
 //! What is replaced while others read it.
 
 use super::*;
-use crate::mmu::Kick;
+use crate::cpu::number::MAX_CPUS;
+use crate::mmu::explore::Yields;
 use crate::mmu::explore::explore;
 use crate::mmu::explore::finds;
 use crate::mmu::flush::Provider;
 use crate::mmu::watch::Watch;
 use ::loom::thread;
 
-#[derive(Debug)]
-struct Yield;
-
-impl Kick for Yield {
-    fn kick(&self, _: CpuNumber) {}
-
-    fn relax(&self) {
-        thread::yield_now();
-    }
-}
-
 /// CPU 1 reads twice while CPU 0 replaces; what only the old value led to is used by nobody when it is cleansed.
 fn replace_and_read() {
-    let coherence = Coherence::new(Provider::Native, Box::new(Yield));
+    let coherence = Coherence::new(Provider::Native, Box::new(Yields(MAX_CPUS)));
     let (old, new) = (Arc::new(Watch::default()), Arc::new(Watch::default()));
     let published = Arc::new(Published::new(Arc::clone(&coherence), Arc::clone(&old)));
     let reader = thread::spawn({

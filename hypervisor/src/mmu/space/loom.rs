@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::mmu::GuestPhysical;
-use crate::mmu::Kick;
 use crate::mmu::explore::Preemptions;
+use crate::mmu::explore::Yields;
 use crate::mmu::explore::explore;
 use crate::mmu::explore::finds;
 use crate::mmu::flush::Provider;
@@ -20,27 +20,12 @@ const SOME: Preemptions = Some(3);
 const ME: CpuNumber = CpuNumber::BOOT;
 const READ: Access = Access { read: true, write: false, execute: false };
 
-#[derive(Debug)]
-struct Yield;
-
-impl Kick for Yield {
-    fn kick(&self, _: CpuNumber) {}
-
-    fn relax(&self) {
-        thread::yield_now();
-    }
-
-    fn cpus(&self) -> usize {
-        2
-    }
-}
-
 fn other() -> CpuNumber {
     CpuNumber::new(1).expect("there are two")
 }
 
 fn space() -> Arc<GuestSpace> {
-    let coherence = Coherence::new(Provider::Native, Box::new(Yield));
+    let coherence = Coherence::new(Provider::Native, Box::new(Yields(2)));
     Arc::new(GuestSpace::new(coherence, Features { accessed_dirty: false }).unwrap())
 }
 

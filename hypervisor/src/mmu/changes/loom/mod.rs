@@ -10,12 +10,13 @@ mod sizes;
 mod unlinking;
 
 use super::*;
+use crate::cpu::number::MAX_CPUS;
 use crate::memory::Commitment;
 use crate::mmu::Coherence;
-use crate::mmu::Kick;
 use crate::mmu::entry::Access;
 use crate::mmu::entry::Rights;
 use crate::mmu::explore::Preemptions;
+use crate::mmu::explore::Yields;
 use crate::mmu::flush::Provider;
 use crate::mmu::lock::Mutex;
 use crate::mmu::paging::Leaf;
@@ -35,17 +36,6 @@ const MORE: Preemptions = Some(3);
 /// The page numbers that guest frames are mapped to.
 const OLD: u64 = 0x12;
 const NEW: u64 = 0x14;
-
-#[derive(Debug)]
-struct Yield;
-
-impl Kick for Yield {
-    fn kick(&self, _: CpuNumber) {}
-
-    fn relax(&self) {
-        thread::yield_now();
-    }
-}
 
 /// CPUs that are in a guest, or not.
 struct Guests([Mutex<()>; 2]);
@@ -77,7 +67,7 @@ fn cpu(number: usize) -> CpuNumber {
 impl World {
     /// With those guest frames mapped, each to a page at that level, writable or not.
     fn new(mapped: &[(u64, u64, u32, bool)]) -> Arc<Self> {
-        let coherence = Coherence::new(Provider::Native, Box::new(Yield));
+        let coherence = Coherence::new(Provider::Native, Box::new(Yields(MAX_CPUS)));
         let tables = Tables::new(Commitment::new(20).unwrap(), Arc::clone(&coherence)).unwrap();
         let guests = Guests([Mutex::new(()), Mutex::new(())]);
         let world = Self { tables, coherence, guests, gone: Default::default(), written: Default::default() };
