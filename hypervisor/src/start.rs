@@ -283,7 +283,7 @@ fn controls(ept: EptCapabilities) -> Result<(Controls, Controls), MissingControl
         info!("not used: {line}");
     }
     let shared = vcpu::controls::overcommitted(negotiated.controls, &capabilities);
-    Ok((negotiated.controls, shared))
+    Ok((vcpu::controls::undisturbed(negotiated.controls), shared))
 }
 
 /// What we run on, and what of it we use.

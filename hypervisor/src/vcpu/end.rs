@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a virtual machine ends: by its own wish, or because its vCPU has no way to go on.
+//! How a virtual machine ends: by its own wish, or because one of its vCPUs, or all of them, have no way to go on.
 
 use crate::mmu::GuestPhysical;
 use crate::vmx::exit::ExitReason;
