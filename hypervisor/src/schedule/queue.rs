@@ -2,7 +2,7 @@
 //! The vCPUs of one physical CPU: who runs next, and who waits for something to happen.
 //!
 //! The one that has used the CPU least comes first. One that has waited does not save up its time: it comes back at most
-//! [`HEAD_START`] slices ahead of the others, which is enough to be served soon and too little to starve them.
+//! `HEAD_START` slices ahead of the others, which is enough to be served soon and too little to starve them.
 
 use alloc::vec::Vec;
 

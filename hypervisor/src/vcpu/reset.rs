@@ -4,12 +4,12 @@
 //!
 //! | state                                                  | RESET                     | INIT             |
 //! |--------------------------------------------------------|---------------------------|------------------|
-//! | segment and general registers, RIP, RFLAGS, DR7        | [`SEGMENTS`], [`FIELDS`]  | the same         |
-//! | CR3, CR4, EFER, interruptibility, event to be injected | [`FIELDS`]                | the same         |
+//! | segment and general registers, RIP, RFLAGS, DR7        | `SEGMENTS`, `FIELDS`      | the same         |
+//! | CR3, CR4, EFER, interruptibility, event to be injected | `FIELDS`                  | the same         |
 //! | CR0                                                    | ET, CD and NW             | ET; CD, NW kept  |
 //! | CR2, DR0 to DR3, DR6                                   | `ProcessorState::reset`   | the same         |
 //! | x87, SSE and what else XSAVE covers; XCR0              | `ProcessorState::reset`   | kept             |
-//! | PAT, SYSENTER, DEBUGCTL and all MSRs but EFER          | [`FIELDS`] and both resets| kept             |
+//! | PAT, SYSENTER, DEBUGCTL and all MSRs but EFER          | `FIELDS` and both resets  | kept             |
 //! | TSC, TSC_ADJUST, MISC_ENABLE                           | `State::reset`            | kept             |
 //! | local APIC                                             | `LocalApic::reset`        | IA32_APIC_BASE kept |
 //! | exception and NMI that wait, HLT                       | forgotten                 | the same         |
