@@ -7,6 +7,7 @@ use crate::cpu::CpuNumber;
 use crate::mmu::changes::Changes;
 use crate::mmu::changes::TakenOut;
 use crate::mmu::slots::Slots;
+use crate::mmu::table::GUEST_FRAMES;
 use core::ops::Range;
 
 impl GuestSpace {
@@ -41,13 +42,16 @@ impl GuestSpace {
     }
 
     /// Whether the page at a guest frame, small or large, was accessed since it was mapped or this was asked last. Where the CPU
-    /// does not tell, a page that is mapped was accessed, and it is taken away.
+    /// does not tell, a page that is mapped was accessed, and it is taken away. No page is at a frame that guests do not have.
     pub fn age(&self, me: CpuNumber, frame: u64) -> bool {
+        if frame >= GUEST_FRAMES {
+            return false;
+        }
         self.make(me, |changes, _| {
             if self.features.accessed_dirty {
                 return changes.take_accessed(frame);
             }
-            let _ = changes.remove(frame..frame.saturating_add(1));
+            let _ = changes.remove(frame..frame + 1);
             changes.are_any()
         })
     }

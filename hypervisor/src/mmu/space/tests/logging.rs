@@ -2,6 +2,7 @@
 //! Writes that are logged, and accesses.
 
 use super::*;
+use crate::mmu::table::GUEST_FRAMES;
 
 fn logged(frames: u64) -> Machine {
     let machine = Machine::with_ram(frames);
@@ -109,7 +110,19 @@ fn an_access_is_told_once_with_and_without_the_processors_bit() {
         assert!(!age(1));
         machine.reaches_memory(1, false);
         assert!(age(1));
-        assert!(!age(u64::MAX));
+    }
+}
+
+#[test]
+fn a_frame_that_guests_do_not_have_was_not_accessed_whatever_was_at_the_others() {
+    for accessed_dirty in [false, true] {
+        let machine = Machine::new(accessed_dirty);
+        machine.put(0, Content::Ram(Ram::new(3 * FRAME).unwrap()), 3);
+        machine.reaches_memory(1, false);
+        for frame in [GUEST_FRAMES + 1, GUEST_FRAMES, u64::MAX - GUEST_FRAMES + 2, u64::MAX] {
+            assert!(!machine.space.age(machine.leave(0), frame));
+        }
+        assert!(machine.space.age(machine.leave(0), 1));
     }
 }
 
