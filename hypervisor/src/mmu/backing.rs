@@ -33,6 +33,16 @@ const IS_LARGE: u64 = 2;
 const IS_TABLE: u64 = 4;
 const MARKS: u64 = FRAME - 1;
 
+/// Pages of words for RAM of so many frames: a word for each block.
+fn pages_of_words(frames: u64) -> u64 {
+    frames.div_ceil(LARGE).div_ceil(WORDS as u64)
+}
+
+/// Frames that record what is behind RAM of so many frames: its words, and a table for each block.
+fn record_frames(frames: u64) -> u64 {
+    pages_of_words(frames) + frames.div_ceil(LARGE)
+}
+
 /// RAM of its own, which may be at places in guests' memory.
 #[derive(Debug)]
 pub struct Ram {
@@ -60,14 +70,13 @@ impl Ram {
     pub fn new(bytes: u64) -> Result<Arc<Self>, OutOfFrames> {
         assert!(bytes.is_multiple_of(FRAME), "RAM is whole frames");
         let frames = bytes / FRAME;
-        let blocks = frames.div_ceil(LARGE);
-        let pages = blocks.div_ceil(WORDS as u64);
-        Self::out_of(Commitment::new(frames + blocks + pages)?, frames).map(Arc::new)
+        let memory = Commitment::new(frames + record_frames(frames))?;
+        Self::out_of(memory, frames).map(Arc::new)
     }
 
     fn out_of(memory: Commitment, frames: u64) -> Result<Self, OutOfFrames> {
-        let pages = frames.div_ceil(LARGE).div_ceil(WORDS as u64);
-        let blocks = (0..pages).map(|_| WordPage::take(&memory)).collect::<Result<_, _>>()?;
+        let blocks =
+            (0..pages_of_words(frames)).map(|_| WordPage::take(&memory)).collect::<Result<_, _>>()?;
         Ok(Self { frames, blocks, memory })
     }
 
@@ -80,7 +89,7 @@ impl Ram {
     /// Bytes that are set aside for the record of what is behind it, if all of it comes page by page.
     #[must_use]
     pub fn record_bytes(&self) -> u64 {
-        (self.memory.promised() - self.frames) * FRAME
+        record_frames(self.frames) * FRAME
     }
 
     /// Bytes of physical memory that it has taken so far, with the record of what is where.

@@ -15,6 +15,21 @@ fn the_record_of_a_gibibyte_is_a_frame() {
     assert_eq!(ram.backed_bytes(), FRAME);
 }
 
+/// While it is being touched, too: then frames are neither left nor taken for a moment.
+#[test]
+fn the_bytes_of_the_record_do_not_depend_on_what_is_there() {
+    let ram = Ram::new(LARGE * FRAME).unwrap();
+    let expected = ram.record_bytes();
+    assert_eq!(expected, 2 * FRAME);
+    thread::scope(|scope| {
+        let touching =
+            scope.spawn(|| (0..50).for_each(|_| ram.memory.give_back(ram.memory.take(LARGE).unwrap())));
+        while !touching.is_finished() {
+            assert_eq!(ram.record_bytes(), expected);
+        }
+    });
+}
+
 #[test]
 fn a_whole_block_is_one_piece_and_the_rest_is_not() {
     let ram = Ram::new((LARGE + 2) * FRAME).unwrap();
