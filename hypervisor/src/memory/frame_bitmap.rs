@@ -126,8 +126,18 @@ impl<'a> FrameBitmap<'a> {
         }
         self.free += frames.len();
         self.lowest_free = self.lowest_free.min(frames.start);
-        self.lowest_large = self.lowest_large.min(frames.start / LARGE * LARGE);
-        self.set(frames, false);
+        self.set(frames.clone(), false);
+        // Not where a frame among taken ones comes back, as a table does: the next search would go through all of memory again.
+        if let Some(run) = self.first_large_around(frames) {
+            self.lowest_large = self.lowest_large.min(run);
+        }
+    }
+
+    /// The lowest free run of [`LARGE`] frames at a multiple of that which has some of `frames`.
+    fn first_large_around(&self, frames: Range<usize>) -> Option<usize> {
+        let end = self.words.len() * BITS;
+        let mut runs = (frames.start / LARGE * LARGE..frames.end).step_by(LARGE);
+        runs.find(|&run| run + LARGE <= end && self.last_taken(run..run + LARGE).is_none())
     }
 
     /// Takes those of `frames` that are free.
@@ -194,6 +204,22 @@ mod tests {
         let mut map = FrameBitmap::new(&mut words);
         map.release(0..4);
         map.release(3..4);
+    }
+
+    #[test]
+    fn what_comes_back_has_large_runs_looked_for_again_only_where_it_completes_one() {
+        let mut words = [0; 4 * LARGE / BITS];
+        let mut map = FrameBitmap::new(&mut words);
+        map.release(0..4 * LARGE);
+        assert_eq!(map.allocate(3 * LARGE + 1, 1), Some(0));
+        assert_eq!(map.allocate(LARGE, LARGE), None);
+        map.release(LARGE..LARGE + 1);
+        assert_eq!(map.allocate(LARGE, LARGE), None);
+        map.release(2 * LARGE - 3..2 * LARGE);
+        assert_eq!(map.lowest_large, 4 * LARGE, "nothing to be found was passed by");
+        map.release(LARGE + 1..2 * LARGE - 3);
+        assert_eq!(map.lowest_large, LARGE);
+        assert_eq!(map.allocate(LARGE, LARGE), Some(LARGE));
     }
 
     #[test]
