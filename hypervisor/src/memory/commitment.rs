@@ -30,7 +30,7 @@ impl Commitment {
         if !frames::promise(frames) {
             return Err(OutOfFrames { bytes: frames.saturating_mul(FRAME) });
         }
-        self.left.fetch_add(frames, Ordering::Relaxed);
+        self.left.fetch_add(frames, Ordering::Release);
         Ok(())
     }
 
@@ -50,7 +50,7 @@ impl Commitment {
         let taken = Frames::promised(frames * FRAME);
         match taken {
             Ok(_) => self.taken.fetch_add(frames, Ordering::Relaxed),
-            Err(_) => self.left.fetch_add(frames, Ordering::Relaxed),
+            Err(_) => self.left.fetch_add(frames, Ordering::Release),
         };
         taken
     }
@@ -60,7 +60,7 @@ impl Commitment {
         let count = frames.bytes() / FRAME;
         frames.give_back_promised();
         self.taken.fetch_sub(count, Ordering::Relaxed);
-        self.left.fetch_add(count, Ordering::Relaxed);
+        self.left.fetch_add(count, Ordering::Release);
     }
 
     /// Frames that were taken and not given back.
@@ -75,9 +75,10 @@ impl Commitment {
         self.left.load(Ordering::Relaxed) + self.taken()
     }
 
+    // Acquire: the promise that raised it was made before, to the allocator, too.
     fn claim(&self, frames: u64) -> Result<(), OutOfFrames> {
         let less = |left: u64| left.checked_sub(frames);
-        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+        match self.left.fetch_update(Ordering::Acquire, Ordering::Relaxed, less) {
             Ok(_) => Ok(()),
             Err(_) => Err(OutOfFrames { bytes: frames * FRAME }),
         }
