@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guest memory: what is where in guest-physical space, and the tables that translate it.
 //!
-//! Where the code asks whether a [rule](rule) is kept, read: it is. Tests break one at a time, and see a model find it.
+//! Where the code asks whether a [`rule`] is kept, read: it is. Tests break one at a time, and see a model find it.
 
 pub mod atomic;
 mod backing;
