@@ -272,9 +272,8 @@ impl Runner<'_> {
     /// CPU has to do.
     fn arm(&mut self, guest: &mut Guest<'_>) {
         let now = tsc();
-        let state = &mut *guest.state;
-        state.apic.expire(state.guest_tsc(now));
-        let due = state.apic.next_deadline().map(|deadline| state.processor_deadline(deadline, now));
+        guest.state.expire_timer(now);
+        let due = guest.state.timer_deadline(now);
         self.deadline = due.into_iter().chain(self.vm.limit.map(|limit| limit.deadline)).min();
         self.apic.set_timer(self.deadline.into_iter().chain(self.turn.until).min());
     }
