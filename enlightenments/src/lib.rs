@@ -4,7 +4,6 @@
 //! The two sides share the ABI in `hyperv-bindings` and nothing else, so that a mistake in one does not hide the same
 //! mistake in the other.
 #![cfg_attr(not(test), no_std)]
-#![forbid(unsafe_code)]
 
 pub mod consume;
 pub mod offer;

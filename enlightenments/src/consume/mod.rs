@@ -17,8 +17,10 @@ mod bit;
 mod capabilities;
 mod cpuid_source;
 mod feature;
+mod hardware;
 #[cfg(test)]
 mod model;
+mod shared_page;
 mod surroundings;
 
 pub use bit::Bit;
@@ -30,6 +32,10 @@ pub use cpuid_source::CpuidSource;
 pub use cpuid_source::NativeCpuid;
 pub use feature::Feature;
 pub use feature::Missing;
+pub use hardware::Hypercalls;
+pub use hardware::MsrRefused;
+pub use hardware::SyntheticMsrs;
+pub use shared_page::SharedPage;
 pub use surroundings::HyperV;
 pub use surroundings::Hypervisor;
 pub use surroundings::Surroundings;
