@@ -16,7 +16,6 @@ use crate::console::serial::COM1_IRQ;
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
 use crate::cpu::Cpus;
-use crate::cpu::attention::Attention;
 use crate::cpu::clock::Clock;
 use crate::cpu::cpus;
 use crate::cpu::descriptors;
@@ -187,7 +186,7 @@ fn on_own_stack(state: Start) -> ! {
     report_footprint(image, memory_end, cpus.count());
     let coherence = Coherence::new(Provider::Native, Box::new(cpus));
     let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
-    others.release(Box::leak(Box::new(move |cpu| processor::run(cpu, board, None))));
+    others.release(Box::leak(Box::new(move |cpu| processor::run(cpu, board))));
     let vmx = cpu.processor.capabilities();
     let (controls, shared_controls) = controls;
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx, controls, shared_controls };
@@ -197,12 +196,9 @@ fn on_own_stack(state: Start) -> ! {
     if archive.is_none() {
         error!("no bundle: give the loader a tar with {MANIFEST} as a module");
     }
-    match archive.and_then(|archive| Life::new(archive, offer, when_done)) {
-        Some(life) => {
-            cpus.notify(cpu.number, Attention::MANAGE);
-            processor::run(cpu, board, Some(life))
-        }
-        None => when_done.stop(),
+    match archive.and_then(|archive| Life::new(archive, offer)) {
+        Some(life) => processor::manage(cpu, board, life, when_done),
+        None => processor::finish(cpu, board, when_done),
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Interrupts and exceptions of our own: the former are acknowledged and only wake us, the latter end in a report.
+//! Interrupts and exceptions of our own: the former are acknowledged and only wake us, the latter end in a report, unless
+//! an MSR was [refused](crate::cpu::refusable).
 //!
 //! Interrupts are let in at two places of the run loop alone, so a handler never meets a lock that its CPU holds.
 
@@ -9,6 +10,7 @@
 use crate::cpu::cpus;
 use crate::cpu::descriptors::interrupt_stack;
 use crate::cpu::local_apic;
+use crate::cpu::refusable;
 use crate::cpu::stop;
 use crate::cpu::vector;
 use crate::vm::post::Neighbours;
@@ -35,6 +37,7 @@ struct Frame {
 }
 
 const NMI: u64 = 2;
+const GENERAL_PROTECTION: u64 = 13;
 const PAGE_FAULT: u64 = 14;
 
 // 256 entries of 16 bytes. The CPU pushes an error code for some vectors (SDM vol. 3, "Error Code"); for the others we push a zero.
@@ -151,10 +154,11 @@ fn set<F>(entry: &mut Entry<F>, vector: u8, stack: Option<u16>) {
     }
 }
 
-extern "sysv64" fn interrupt(frame: &Frame) {
+extern "sysv64" fn interrupt(frame: &mut Frame) {
     match frame.vector {
         // It may strike anywhere, so there is no lock that could be taken here. One that is not ours means nothing to us.
         NMI => stop::obey(),
+        GENERAL_PROTECTION if let Some(rip) = refusable::after_fault(frame.rip) => frame.rip = rip,
         0..32 => panic!("{frame}"),
         vector if vector == u64::from(vector::SPURIOUS) => {}
         vector if vector == u64::from(vector::SERIAL) => {

@@ -27,6 +27,8 @@ pub mod pic;
 #[cfg(target_os = "none")]
 pub mod power;
 #[cfg(target_os = "none")]
+pub mod refusable;
+#[cfg(target_os = "none")]
 pub mod stop;
 #[cfg(target_os = "none")]
 pub mod trampoline;

@@ -13,10 +13,13 @@ use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hint;
 use core::mem;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
+use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
+use log::warn;
 use spin::Mutex;
 
 const _: () = assert!(MAX_CPUS <= u64::BITS as usize, "a bit for each CPU");
@@ -42,6 +45,8 @@ pub struct Board {
     loads: PerCpu<AtomicU32>,
     /// A bit for each CPU that has nothing to run.
     idle: AtomicU64,
+    /// How many CPUs have let go of everything.
+    retired: AtomicUsize,
 }
 
 impl Board {
@@ -56,7 +61,28 @@ impl Board {
             inboxes: PerCpu::default(),
             loads: PerCpu::default(),
             idle: AtomicU64::new(0),
+            retired: AtomicUsize::new(0),
         }
+    }
+
+    /// Has all CPUs but `me` retire, and waits until they have; not for ever, for it is the end in any case.
+    pub fn retire_others(&self, me: CpuNumber) {
+        /// A second or so.
+        const PATIENCE: u32 = 10_000_000;
+        let others = self.cpus.iter().filter(|&(cpu, _)| cpu != me);
+        let asked = others.inspect(|&(cpu, _)| self.cpus.notify(cpu, Attention::RETIRE)).count();
+        let all_have = |_| {
+            hint::spin_loop();
+            self.retired.load(Ordering::Acquire) >= asked
+        };
+        if !(0..PATIENCE).any(all_have) {
+            warn!("a CPU does not let go of what it works on");
+        }
+    }
+
+    /// A CPU has let go of everything, and halts.
+    pub fn has_retired(&self) {
+        self.retired.fetch_add(1, Ordering::Release);
     }
 
     /// Whether there is a CPU for each of so many more vCPUs, so that each can have its own.

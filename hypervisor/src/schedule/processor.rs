@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The loop of one physical CPU: takes vCPUs in, lets them run in turn, gives some away to CPUs that are idle, and sleeps.
+//! The loop of one physical CPU: takes vCPUs in, lets them run in turn, gives some away to CPUs that are idle, and sleeps;
+//! and its end.
 
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
@@ -9,29 +10,61 @@ use crate::cpu::hardware::tsc;
 use crate::schedule::board::Board;
 use crate::schedule::queue::Queue;
 use crate::schedule::queue::Taken;
+use crate::start::WhenDone;
 use crate::vcpu::Vcpu;
 use crate::vcpu::run::Left;
 use crate::vcpu::run::Turn;
 use crate::vm::life::Life;
 use alloc::boxed::Box;
 
-/// Runs vCPUs on this CPU for ever. The CPU that manages virtual machines has their `life`.
-pub fn run(cpu: Cpu, board: &'static Board, life: Option<Life>) -> ! {
-    Processor { queue: Queue::new(board.slice), cpu, board, life }.run()
+/// Runs vCPUs on this CPU until the machine's work is done.
+pub fn run(cpu: Cpu, board: &'static Board) -> ! {
+    Processor { queue: Queue::new(board.slice), cpu, board, manager: None }.run()
+}
+
+/// As [`run`], on the CPU that manages the virtual machines.
+pub fn manage(cpu: Cpu, board: &'static Board, life: Life, when_done: WhenDone) -> ! {
+    board.cpus.notify(cpu.number, Attention::MANAGE);
+    Processor { queue: Queue::new(board.slice), cpu, board, manager: Some((life, when_done)) }.run()
+}
+
+/// The machine's work is done: every CPU lets go of what it holds, this one last.
+pub fn finish(cpu: Cpu, board: &Board, when_done: WhenDone) -> ! {
+    board.retire_others(cpu.number);
+    cpu.retire();
+    when_done.stop()
 }
 
 struct Processor {
     cpu: Cpu,
     board: &'static Board,
     queue: Queue<Box<Vcpu>>,
-    life: Option<Life>,
+    manager: Option<(Life, WhenDone)>,
+}
+
+/// What a CPU does next.
+enum Next {
+    /// It runs vCPUs, or sleeps.
+    GoOn,
+    /// All virtual machines have ended.
+    Finish(WhenDone),
+    /// Another CPU has said so.
+    Retire,
 }
 
 impl Processor {
     fn run(mut self) -> ! {
         let mut current: Option<Taken<Box<Vcpu>>> = None;
         loop {
-            self.attend();
+            match self.attend() {
+                Next::GoOn => {}
+                Next::Finish(when_done) => finish(self.cpu, self.board, when_done),
+                Next::Retire => {
+                    self.cpu.retire();
+                    self.board.has_retired();
+                    hardware::stop()
+                }
+            }
             self.queue.wake(tsc());
             if let Some(taken) = current.take_if(|taken| self.queue.has_better(taken)) {
                 self.queue.put_back(taken);
@@ -47,22 +80,26 @@ impl Processor {
     }
 
     /// Does what others have asked of this CPU.
-    fn attend(&mut self) {
+    fn attend(&mut self) -> Next {
         let asked = self.board.cpus.attention(self.cpu.number).take();
         if asked.contains(Attention::HANDED_OVER) {
             for vcpu in self.board.take_inbox(self.cpu.number) {
                 self.queue.add(vcpu);
             }
         }
-        let Some(life) = &mut self.life else { return };
-        if asked.contains(Attention::MANAGE) {
-            life.manage(self.board);
+        if asked.contains(Attention::RETIRE) {
+            return Next::Retire;
+        }
+        let Some((life, when_done)) = &mut self.manager else { return Next::GoOn };
+        if asked.contains(Attention::MANAGE) && !life.manage(self.board) {
+            return Next::Finish(*when_done);
         }
         // The port tells of a byte only when there was none before: what came while nobody could take it, or was left by a
         // machine that has ended, is for the one that is the first now.
         if asked.contains(Attention::INPUT) || asked.contains(Attention::MANAGE) {
             life.receive_input();
         }
+        Next::GoOn
     }
 
     /// Gives a CPU that has nothing to run one of those that would have to wait here; and one that has fewer vCPUs one of them, so

@@ -23,6 +23,7 @@ use crate::vcpu::initial_state;
 use crate::vcpu::processor_state::ProcessorState;
 use crate::vcpu::state::State;
 use crate::vm::Vm;
+use crate::vm::enlightened::Enlightened;
 use crate::vm::loader::EntryState;
 use crate::vmx::entry::EntryFrame;
 use alloc::boxed::Box;
@@ -87,7 +88,7 @@ impl Vcpu {
         let has_tsc_aux = vm.controls.secondary.enable_rdtscp();
         let processor = ProcessorState::at_reset(&vm.machine.cpuid, has_tsc_aux);
         Ok(Self {
-            vmcs: Vmcs::native(vmcs_region, vm.revision),
+            vmcs: vm.vmcs(vmcs_region, index),
             region: Some(region),
             frame: Box::default(),
             state: State::new(index as u32, vm.timer_input_tick, vm.started_at, processor),
@@ -139,9 +140,10 @@ impl Vcpu {
 
     /// Makes it the one that this CPU works for; what has to be dropped when it comes from elsewhere is dropped.
     pub(super) fn arrive(&mut self, cpu: &mut Cpu, coherence: &Coherence) {
-        let owes = self.residence.arrive(cpu.number);
-        if owes {
+        if self.residence.arrive(cpu.number) {
             self.arrive_anew(cpu, coherence);
+        } else if self.has_missed_direct_flushes(cpu) {
+            self.drop_linear(cpu, coherence);
         }
         if let Some(start) = self.start.take() {
             self.start(start, cpu);
@@ -151,13 +153,23 @@ impl Vcpu {
         self.state.change_timer();
     }
 
+    /// Whether L0 may have flushed for the guest while another vCPU's VMCS was the current one here: it did not reach this one.
+    fn has_missed_direct_flushes(&self, cpu: &Cpu) -> bool {
+        let flushes = |enlightened: &Enlightened| enlightened.flushes_directly();
+        self.vm.enlightened.as_ref().is_some_and(flushes) && !self.vmcs.is_current(&cpu.slot)
+    }
+
+    fn drop_linear(&self, cpu: &Cpu, coherence: &Coherence) {
+        cpu.processor.invvpid_single(self.vpid.number());
+        coherence.counters.count(cpu.number, Counter::InvvpidSingle);
+    }
+
     fn arrive_anew(&mut self, cpu: &mut Cpu, coherence: &Coherence) {
-        let Cpu { number, slot, processor, descriptors, .. } = cpu;
+        self.drop_linear(cpu, coherence);
+        let Cpu { number, slot, descriptors, .. } = cpu;
         let count = |counter| coherence.counters.count(*number, counter);
         let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         host_state::write(&mut vmcs, descriptors, &self.frame);
-        processor.invvpid_single(self.vpid.number());
-        count(Counter::InvvpidSingle);
         if self.start.is_none() {
             count(Counter::Migrations);
             if self.vm.machine.memory.root().stale(*number).is_none() {

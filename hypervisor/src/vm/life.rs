@@ -9,7 +9,6 @@ use crate::memory::FRAME;
 use crate::memory::PAGE_2M;
 use crate::memory::frames;
 use crate::schedule::board::Board;
-use crate::start::WhenDone;
 use crate::vcpu::Vcpu;
 use crate::vm::Offer;
 use crate::vm::Place;
@@ -49,12 +48,11 @@ pub struct Life {
     waiting: VecDeque<VmConfig>,
     /// What runs. The first gets what is typed.
     running: Vec<Arc<Vm>>,
-    when_done: WhenDone,
 }
 
 impl Life {
     /// The virtual machines of a bundle; `None` if there is nothing that could be started.
-    pub fn new(archive: &'static [u8], offer: Offer<'static>, when_done: WhenDone) -> Option<Self> {
+    pub fn new(archive: &'static [u8], offer: Offer<'static>) -> Option<Self> {
         let bundle = Bundle::parse(archive).inspect_err(|reason| error!("bundle: {reason}")).ok()?;
         let text = bundle.file(MANIFEST).inspect_err(|reason| error!("bundle: {reason}")).ok()?;
         let manifest = Manifest::parse(text);
@@ -62,11 +60,11 @@ impl Life {
             error!("{reason}");
         }
         let Manifest { start, vms, .. } = manifest;
-        Some(Self { bundle, offer, start, waiting: vms.into(), running: Vec::new(), when_done })
+        Some(Self { bundle, offer, start, waiting: vms.into(), running: Vec::new() })
     }
 
-    /// Reports those that have ended, and starts what is to be started.
-    pub fn manage(&mut self, board: &'static Board) {
+    /// Reports those that have ended, and starts what is to be started. Whether there is anything left to do.
+    pub fn manage(&mut self, board: &'static Board) -> bool {
         // Each vCPU has its machine: when nobody else has it, all are gone, and its memory is free with it.
         for vm in self.running.extract_if(.., |vm| Arc::get_mut(vm).is_some()) {
             report(&vm, board);
@@ -92,9 +90,7 @@ impl Life {
         for vcpu in started {
             board.hand_over(vcpu, board.least_loaded());
         }
-        if self.running.is_empty() {
-            self.when_done.stop();
-        }
+        !self.running.is_empty()
     }
 
     /// Gives what has been typed to the machine that started first.

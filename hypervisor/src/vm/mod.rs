@@ -2,6 +2,7 @@
 //! A virtual machine: what declares it, what is loaded into it, and its life.
 
 pub mod bundle;
+pub mod enlightened;
 pub mod exercise;
 #[cfg(target_os = "none")]
 pub mod life;
@@ -39,6 +40,8 @@ use crate::vcpu::msr_policy;
 use crate::vcpu::state::State;
 use crate::vm::bundle::Bundle;
 use crate::vm::bundle::BundleError;
+use crate::vm::enlightened::Enlightened;
+use crate::vm::enlightened::NestedOffer;
 use crate::vm::exercise::Exercise;
 use crate::vm::loader::BootSource;
 use crate::vm::loader::EntryState;
@@ -61,6 +64,8 @@ use core::arch::x86_64::CpuidResult;
 use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
+use evmcs::Vmcs;
+use evmcs::VmcsRegion;
 use evmcs::controls::Controls;
 use spin::Mutex;
 use spin::Once;
@@ -83,6 +88,8 @@ pub struct Offer<'a> {
     pub controls: Controls,
     /// The controls that vCPUs run with that share CPUs.
     pub shared_controls: Controls,
+    /// What L0 does for vCPUs with enlightened VMCSs; `None`: theirs are ordinary ones.
+    pub nested: Option<NestedOffer>,
 }
 
 impl fmt::Debug for Offer<'_> {
@@ -107,6 +114,8 @@ pub struct Vm {
     pub controls: Controls,
     /// The processor's revision of VMCSs.
     pub revision: u32,
+    /// What its vCPUs' VMCSs tell L0, where they are enlightened ones.
+    pub enlightened: Option<Enlightened>,
     /// Ticks of the guest's TSC to one of its APIC timer.
     pub timer_input_tick: NonZeroU32,
     /// The processor's TSC when the guest's was zero.
@@ -209,6 +218,9 @@ impl Vm {
         let addresses = (0..config.vcpus).map(|id| LocalApic::new(id, id == 0, tick).address());
         let posts = Posts::new(addresses, place.neighbours);
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
+        // Roots are never alike, and a machine has at least one.
+        let id = memory.root().id().number();
+        let enlightened = offer.nested.map(|nested| Enlightened::new(nested, id, false)).transpose()?;
         let mut machine = Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output);
         if config.exerciser {
             machine.exercise = Some(Exercise::new(&machine.memory)?);
@@ -220,6 +232,7 @@ impl Vm {
             msr_bitmap: msr_bitmap()?,
             controls: if place.pinned { offer.controls } else { offer.shared_controls },
             revision: offer.vmx.revision,
+            enlightened,
             timer_input_tick: tick,
             started_at: place.now,
             limit: config
@@ -254,6 +267,15 @@ impl Vm {
     #[must_use]
     pub fn outcome(&self) -> Option<End> {
         self.end.get().copied()
+    }
+
+    /// A VMCS for its vCPU of that index.
+    #[must_use]
+    pub fn vmcs(&self, region: VmcsRegion, vcpu: usize) -> Vmcs {
+        match &self.enlightened {
+            Some(enlightened) => enlightened.vmcs(region, vcpu as u32),
+            None => Vmcs::native(region, self.revision),
+        }
     }
 
     /// Adds the exits of a vCPU that has stopped for good.

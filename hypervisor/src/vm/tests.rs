@@ -23,6 +23,7 @@ fn vm(vcpus: u32, neighbours: &'static ModelNeighbours) -> Vm {
         msr_bitmap: msr_bitmap().expect("the host has memory"),
         controls: controls::required(),
         revision: 1,
+        enlightened: None,
         timer_input_tick: NonZeroU32::MIN,
         started_at: 0,
         limit: None,

@@ -86,6 +86,17 @@ impl Processor {
         Ok(processor)
     }
 
+    /// Turns VMX off, as before another kernel starts. No VMCS is resident here any more.
+    pub fn vmxoff(self) {
+        let failed: u8;
+        // SAFETY: in VMX operation, as `self` proved; nothing that follows needs it.
+        unsafe { core::arch::asm!("vmxoff", "setbe {}", out(reg_byte) failed) };
+        assert!(failed == 0, "VMXOFF in VMX root operation");
+        let cr4 = Cr4::read_raw() & !Cr4Flags::VIRTUAL_MACHINE_EXTENSIONS.bits();
+        // SAFETY: outside of VMX operation the bit means nothing to our code.
+        unsafe { Cr4::write(Cr4Flags::from_bits_retain(cr4)) };
+    }
+
     /// What this CPU's VMX offers.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {

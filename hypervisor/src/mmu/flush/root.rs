@@ -21,6 +21,14 @@ const ADDRESS: u64 = (1 << 52) - FRAME;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RootId(pub(super) NonZeroU64);
 
+impl RootId {
+    /// The number, which no other root has had or will have.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
 /// How often the translations of a root had been taken from when it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Generation(NonZeroU64);
