@@ -10,11 +10,14 @@ use crate::instructions::VmInstructionError;
 use crate::instructions::VmcsInstructions;
 use crate::region::VmcsPointer;
 use core::arch::asm;
+use core::cell::Cell;
 use core::marker::PhantomData;
 
 /// VMREAD, VMWRITE, VMCLEAR and VMPTRLD of the CPU that we run on. It stays on that CPU: it is not `Send`.
 #[derive(Debug)]
 pub struct NativeInstructions {
+    /// VMREADs and VMWRITEs that were executed.
+    accesses: Cell<u64>,
     _of_this_cpu: PhantomData<*mut ()>,
 }
 
@@ -25,7 +28,17 @@ impl NativeInstructions {
     /// This CPU is in VMX root operation and stays so for as long as the value is used. The value is used on this CPU
     /// only, is the only one of this CPU, and nothing else executes VMPTRLD or VMCLEAR here.
     pub unsafe fn new() -> Self {
-        Self { _of_this_cpu: PhantomData }
+        Self { accesses: Cell::new(0), _of_this_cpu: PhantomData }
+    }
+
+    /// How many VMREADs and VMWRITEs were executed, those that failed included.
+    pub(crate) fn accesses(&self) -> u64 {
+        self.accesses.get()
+    }
+
+    #[inline(always)]
+    fn count(&self) {
+        self.accesses.set(self.accesses.get().wrapping_add(1));
     }
 
     /// Why the last instruction failed. VMfailInvalid and having no current VMCS are the same for the instructions
@@ -33,6 +46,7 @@ impl NativeInstructions {
     #[cold]
     #[inline(never)]
     fn failure(&self) -> VmFail {
+        self.count();
         match vmread(VM_INSTRUCTION_ERROR.encoding()) {
             Some(number) => VmFail::Valid(VmInstructionError(number as u32)),
             None => VmFail::Invalid,
@@ -43,6 +57,7 @@ impl NativeInstructions {
 impl VmcsInstructions for NativeInstructions {
     #[inline(always)]
     fn vmread(&self, encoding: u16) -> Result<u64, VmFail> {
+        self.count();
         match vmread(encoding) {
             Some(value) => Ok(value),
             None => Err(self.failure()),
@@ -51,6 +66,7 @@ impl VmcsInstructions for NativeInstructions {
 
     #[inline(always)]
     fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), VmFail> {
+        self.count();
         // SAFETY: `new` vouches for VMX root operation. The instruction changes the current VMCS, which Rust code
         // reaches by VMREAD only; what the values do at the next VM entry is for the one who enters to answer for.
         unsafe {

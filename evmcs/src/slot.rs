@@ -33,26 +33,53 @@ impl<I: VmcsInstructions> VmcsSlot<I> {
         Self { cpu, instructions, assist_page: Some(assist_page), current: None, residents: 0 }
     }
 
+    /// Makes a native slot one for enlightened VMCSs, once it is known that every CPU has an assist page.
+    ///
+    /// # Errors
+    /// [`StillResident`]: ordinary VMCSs have to be released first.
+    ///
+    /// # Panics
+    /// It is one already: a fault of our own.
+    pub fn enlighten(&mut self, assist_page: AssistPage) -> Result<(), StillResident> {
+        assert!(self.assist_page.is_none(), "CPU {} takes enlightened VMCSs already", self.cpu);
+        self.check_empty()?;
+        self.assist_page = Some(assist_page);
+        Ok(())
+    }
+
     /// Which VMCSs the slot takes.
     pub fn backing(&self) -> Backing {
         if self.assist_page.is_some() { Backing::Enlightened } else { Backing::Native }
     }
 
     /// Ends the use of VMCSs on this CPU, as before VMXOFF or before another kernel starts: the VP assist page no
-    /// longer names any. Every VMCS that is resident here has to be released first.
+    /// longer names any, nor lets guests call L0 directly. Every VMCS that is resident here has to be released first.
     ///
     /// # Errors
     /// [`StillResident`], with how many VMCSs have to be released there first.
     pub fn retire(&mut self) -> Result<(), StillResident> {
-        if self.residents > 0 {
-            return Err(StillResident { cpu: self.cpu, residents: self.residents });
-        }
+        self.check_empty()?;
         // Not earlier, when the current VMCS is released: L0 tells an enlightened VMCS from an ordinary one by
         // EnlightenVmEntry alone, and a VMCLEAR of one that is resident but not current would write into its page.
         if let Some(assist_page) = &mut self.assist_page {
             assist_page.withdraw();
         }
         Ok(())
+    }
+
+    fn check_empty(&self) -> Result<(), StillResident> {
+        match self.residents {
+            0 => Ok(()),
+            residents => Err(StillResident { cpu: self.cpu, residents }),
+        }
+    }
+}
+
+impl VmcsSlot {
+    /// How many VMREADs and VMWRITEs were executed on this CPU, those that failed included. With enlightened VMCSs
+    /// alone it stays where it is.
+    pub fn vmcs_accesses(&self) -> u64 {
+        self.instructions.accesses()
     }
 }
 
