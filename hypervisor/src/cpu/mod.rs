@@ -52,6 +52,24 @@ pub struct Cpu {
     pub apic: local_apic::LocalApic,
     /// Its segments.
     pub descriptors: descriptors::Descriptors,
+    /// Its part in Hyper-V's interface, where there is one.
+    pub joined: Option<crate::hyperv::Joined>,
+}
+
+#[cfg(target_os = "none")]
+impl Cpu {
+    /// Lets go of VMX, and of what L0 was told of this CPU, as before another kernel starts. No vCPU is left here.
+    pub fn retire(self) {
+        let Self { mut slot, processor, joined, .. } = self;
+        if let Err(still_resident) = slot.retire() {
+            log::error!("{still_resident}");
+            return;
+        }
+        processor.vmxoff();
+        if let Some(joined) = joined {
+            joined.leave();
+        }
+    }
 }
 
 /// Interrupt vectors of our own.

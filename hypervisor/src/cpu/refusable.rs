@@ -29,7 +29,8 @@ pub unsafe fn write(msr: u32, value: u64) -> Result<(), Refused> {
 /// Where to go on after a #GP at `rip`, if that was one of the accesses here.
 #[must_use]
 pub fn after_fault(rip: u64) -> Option<u64> {
-    let (read, write, refused) = (&raw const satori_rdmsr, &raw const satori_wrmsr, &raw const satori_msr_refused);
+    let (read, write, refused) =
+        (&raw const satori_rdmsr, &raw const satori_wrmsr, &raw const satori_msr_refused);
     let accesses = [read, write].map(|at| at.addr() as u64);
     accesses.contains(&rip).then_some(refused.addr() as u64)
 }

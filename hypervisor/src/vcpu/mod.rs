@@ -22,6 +22,8 @@ pub mod reset;
 #[cfg(target_os = "none")]
 pub mod run;
 pub mod segment;
+#[cfg(any(feature = "measure", test))]
+pub mod shares;
 pub mod state;
 #[cfg(target_os = "none")]
 mod virtual_cpu;

@@ -156,6 +156,8 @@ impl Runner<'_> {
         }
         let reason = ExitReason::from_field(guest.vmcs.note_exit());
         guest.state.count(reason);
+        #[cfg(feature = "measure")]
+        guest.state.shares.note(reason, guest.frame.share());
         match reason {
             ExitReason::EXTERNAL_INTERRUPT => {
                 hardware::take_interrupts();

@@ -69,6 +69,9 @@ pub struct State {
     refused: Option<Refused>,
     /// Exits by reason.
     exits: [u64; REASONS],
+    /// What of their cost is our own.
+    #[cfg(feature = "measure")]
+    pub shares: crate::vcpu::shares::Shares,
 }
 
 impl State {
@@ -98,6 +101,8 @@ impl State {
             moves_on: false,
             refused: None,
             exits: [0; REASONS],
+            #[cfg(feature = "measure")]
+            shares: Default::default(),
         };
         state.reset(tsc_at_zero);
         state

@@ -140,9 +140,12 @@ impl Vcpu {
 
     /// Makes it the one that this CPU works for; what has to be dropped when it comes from elsewhere is dropped.
     pub(super) fn arrive(&mut self, cpu: &mut Cpu, coherence: &Coherence) {
+        let has_missed = self.may_have_missed_direct_flushes(cpu);
         if self.residence.arrive(cpu.number) {
             self.arrive_anew(cpu, coherence);
-        } else if self.has_missed_direct_flushes(cpu) {
+        } else if has_missed {
+            // From when it is current on, L0 reaches it.
+            self.vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours);
             self.drop_linear(cpu, coherence);
         }
         if let Some(start) = self.start.take() {
@@ -154,7 +157,7 @@ impl Vcpu {
     }
 
     /// Whether L0 may have flushed for the guest while another vCPU's VMCS was the current one here: it did not reach this one.
-    fn has_missed_direct_flushes(&self, cpu: &Cpu) -> bool {
+    fn may_have_missed_direct_flushes(&self, cpu: &Cpu) -> bool {
         let flushes = |enlightened: &Enlightened| enlightened.flushes_directly();
         self.vm.enlightened.as_ref().is_some_and(flushes) && !self.vmcs.is_current(&cpu.slot)
     }
@@ -165,14 +168,13 @@ impl Vcpu {
     }
 
     fn arrive_anew(&mut self, cpu: &mut Cpu, coherence: &Coherence) {
+        let mut vmcs = self.vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours);
+        host_state::write(&mut vmcs, &cpu.descriptors, &self.frame);
         self.drop_linear(cpu, coherence);
-        let Cpu { number, slot, descriptors, .. } = cpu;
-        let count = |counter| coherence.counters.count(*number, counter);
-        let mut vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
-        host_state::write(&mut vmcs, descriptors, &self.frame);
+        let count = |counter| coherence.counters.count(cpu.number, counter);
         if self.start.is_none() {
             count(Counter::Migrations);
-            if self.vm.machine.memory.root().stale(*number).is_none() {
+            if self.vm.machine.memory.root().stale(cpu.number).is_none() {
                 count(Counter::InveptElided);
             }
         }

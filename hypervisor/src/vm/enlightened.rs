@@ -37,11 +37,8 @@ impl Enlightened {
     /// For the machine of that id, whose guest has Hyper-V's interface or not.
     pub fn new(offer: NestedOffer, vm_id: u64, hyperv_guest: bool) -> Result<Self, OutOfFrames> {
         let wanted = offer.direct_flush && hyperv_guest;
-        let direct_flush = if wanted {
-            Some(DirectFlush { vm_id, partition_assist_page: Frames::one()? })
-        } else {
-            None
-        };
+        let direct_flush =
+            if wanted { Some(DirectFlush { vm_id, partition_assist_page: Frames::one()? }) } else { None };
         Ok(Self { msr_bitmap: offer.msr_bitmap, direct_flush })
     }
 

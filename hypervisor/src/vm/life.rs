@@ -155,6 +155,8 @@ fn report(vm: &Vm, board: &Board) {
     }
     info!("vm {name}: {}", exits(vm));
     info!("vm {name}: flushes: {}", board.coherence.counters);
+    #[cfg(feature = "measure")]
+    info!("vm {name}: our own share in ticks: {}", vm.shares.lock());
 }
 
 /// "1234 exits: IO_INSTRUCTION 1000, HLT 234".

@@ -126,6 +126,9 @@ pub struct Vm {
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: Mutex<u64>,
     exits: Mutex<BTreeMap<u16, u64>>,
+    /// What of the exits' cost was our own.
+    #[cfg(feature = "measure")]
+    pub shares: Mutex<crate::vcpu::shares::Shares>,
 }
 
 /// After this TSC, and so many seconds, a VM is ended.
@@ -241,6 +244,8 @@ impl Vm {
             end: Once::new(),
             waiting: Mutex::new(0),
             exits: Mutex::default(),
+            #[cfg(feature = "measure")]
+            shares: Mutex::default(),
         };
         Ok((vm, entry))
     }
@@ -284,6 +289,8 @@ impl Vm {
         for (reason, count) in state.exit_counts() {
             *exits.entry(reason.number()).or_default() += count;
         }
+        #[cfg(feature = "measure")]
+        self.shares.lock().add_all(&state.shares);
     }
 
     /// The vCPU of that index runs, so that it may set others going. Before it takes its mail.

@@ -30,6 +30,8 @@ fn vm(vcpus: u32, neighbours: &'static ModelNeighbours) -> Vm {
         end: Once::new(),
         waiting: Mutex::new(0),
         exits: Mutex::default(),
+        #[cfg(feature = "measure")]
+        shares: Mutex::default(),
     }
 }
 

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Satori on Hyper-V's interface: what it joins on the way up, what of it is in use then, and how it lets go.
+//!
+//! What can be decided without the hardware is in [`enlightenments::consume`]; here it is given pages, MSRs and calls.
+
+mod guest_mapping;
+pub mod hypercall_page;
+mod msrs;
+mod processors;
+
+pub use processors::Joined;
+pub use processors::Processors;
+
+use crate::cpu::Cpus;
+use crate::memory::Frames;
+use crate::mmu::flush::Provider;
+use crate::vm::enlightened::NestedOffer;
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use enlightenments::consume::Capabilities;
+use enlightenments::consume::Feature;
+use enlightenments::consume::Obstacle;
+use enlightenments::consume::Partition;
+use enlightenments::consume::Surroundings;
+use enlightenments::consume::Switches;
+use evmcs::controls::Allowance;
+use guest_mapping::HypercallFlush;
+use log::info;
+use log::warn;
+
+/// The Hyper-V below us, and what of it this machine uses.
+#[derive(Debug)]
+pub struct HyperV {
+    capabilities: Capabilities,
+    partition: Option<Partition>,
+    processors: &'static Processors,
+}
+
+impl HyperV {
+    /// Tells L0 who we are, and has it fill the hypercall page; `None` where it has not got the interface. On the boot CPU, before
+    /// anything else of it is used.
+    #[must_use]
+    pub fn join(surroundings: &Surroundings, switches: Switches) -> Option<Self> {
+        surroundings.hyperv()?;
+        let mut capabilities = Capabilities::of(surroundings, switches);
+        let joined = Partition::join(&msrs::HERE, &capabilities, hypercall_page::address());
+        capabilities.settle(Feature::HypercallPage, joined.as_ref().map(|_| ()).map_err(|obstacle| *obstacle));
+        let processors = Box::leak(Box::new(Processors::new(capabilities)));
+        Some(Self { capabilities, partition: joined.ok(), processors })
+    }
+
+    /// By which each CPU joins.
+    #[must_use]
+    pub fn processors(&self) -> &'static Processors {
+        self.processors
+    }
+
+    /// All CPUs are there, and each has tried to join: settles what every one of them has to have.
+    pub fn settle_processors(&mut self, cpus: &Cpus) {
+        let Self { capabilities, processors, .. } = self;
+        let each = || cpus.iter().map(|(cpu, _)| cpu);
+        capabilities.settle_on_every_cpu(Feature::VpIndex, each().map(|cpu| processors.vp_index(cpu)));
+        capabilities.settle_on_every_cpu(Feature::VpAssistPage, each().map(|cpu| processors.assist_page(cpu)));
+    }
+
+    /// Which controls there are in VMCSs, if these are to be enlightened ones.
+    #[must_use]
+    pub fn allowance(&self) -> Option<Allowance> {
+        let offered = |feature| self.capabilities.get(feature).is_offered();
+        let enlightened =
+            Allowance::EnlightenedVersion1 { perf_global_ctrl: offered(Feature::PerfGlobalCtrl) };
+        self.capabilities.calls_for_enlightened_vmcs().then_some(enlightened)
+    }
+
+    /// VMCSs are enlightened ones, or cannot be because of `outcome`. Tells what L0 does for them by itself.
+    pub fn settle_vmcs(&mut self, outcome: Result<(), Obstacle>) -> Option<NestedOffer> {
+        let capabilities = &mut self.capabilities;
+        capabilities.settle(Feature::EnlightenedVmcs, outcome);
+        if !capabilities.is_in_use(Feature::EnlightenedVmcs) {
+            return None;
+        }
+        for feature in [Feature::EnlightenedMsrBitmap, Feature::DirectVirtualFlush] {
+            // Nothing to be set up but what each VMCS says.
+            capabilities.settle(feature, Ok(()));
+        }
+        Some(NestedOffer {
+            msr_bitmap: capabilities.is_in_use(Feature::EnlightenedMsrBitmap),
+            direct_flush: capabilities.is_in_use(Feature::DirectVirtualFlush),
+        })
+    }
+
+    /// Who reaches what other CPUs have cached of our tables. L0 if it does what it offers, for there are some that refuse.
+    #[must_use]
+    pub fn provider(&mut self, cpus: &Cpus) -> Provider {
+        if self.partition.is_none() || !self.capabilities.may_use(Feature::GuestMappingFlush) {
+            return Provider::Native;
+        }
+        let flush = HypercallFlush::new(cpus.count());
+        let probed = flush.and_then(|flush| Ok((flush, Frames::one()?)));
+        let (flush, root) = match probed {
+            Ok(probed) => probed,
+            Err(error) => {
+                warn!("{error}");
+                self.capabilities.settle(Feature::GuestMappingFlush, Err(Obstacle::Other("no memory for it")));
+                return Provider::Native;
+            }
+        };
+        // An empty table is as good a root as any.
+        match Provider::probe(Box::new(flush), root.address()) {
+            Ok(provider) => {
+                self.capabilities.settle(Feature::GuestMappingFlush, Ok(()));
+                provider
+            }
+            Err(refused) => {
+                let obstacle = Obstacle::Call(refused.status);
+                self.capabilities.settle(Feature::GuestMappingFlush, Err(obstacle));
+                Provider::Native
+            }
+        }
+    }
+
+    /// What is offered, what is in use, and why not the rest, a row each.
+    pub fn report(&self) {
+        for row in self.capabilities.to_string().lines() {
+            info!("{row}");
+        }
+    }
+
+    /// Takes back what L0 was told of the machine as a whole. Every CPU has [left](Joined::leave).
+    pub fn leave(self) {
+        if let Some(Err(obstacle)) = self.partition.map(|partition| partition.leave(&msrs::HERE)) {
+            warn!("L0 does not let go of the hypercall page: {obstacle}");
+        }
+    }
+}
