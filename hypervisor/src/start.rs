@@ -69,6 +69,7 @@ use core::panic::PanicInfo;
 use enlightenments::consume;
 use enlightenments::consume::NativeCpuid;
 use enlightenments::consume::Surroundings;
+use enlightenments::consume::Switches;
 use evmcs::NativeInstructions;
 use evmcs::VmcsSlot;
 use evmcs::controls;
@@ -293,7 +294,7 @@ fn report_machine(boot: &BootInfo, platform: &Platform, clock: Clock) {
     info!("{surroundings}");
     // Without Hyper-V's interface every row would say that.
     if surroundings.hyperv().is_some() {
-        for row in consume::Capabilities::of(&surroundings).to_string().lines() {
+        for row in consume::Capabilities::of(&surroundings, Switches::NONE_OFF).to_string().lines() {
             info!("{row}");
         }
     }

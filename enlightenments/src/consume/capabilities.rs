@@ -4,29 +4,103 @@
 use super::Feature;
 use super::HyperV;
 use super::Missing;
+use super::Obstacle;
 use super::Surroundings;
+use super::Switches;
 use core::fmt;
 
 /// What we know of each [`Feature`]. Its `Display` is a table with one row per feature.
 ///
-/// This version uses none of them: whoever makes use of one will also say so here.
+/// Whoever makes use of a feature asks [`may_use`](Self::may_use) first and [settles](Self::settle) afterwards how it went; what nobody
+/// settled is not in use.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
     hyperv: Option<HyperV>,
+    switches: Switches,
+    attempts: [Attempt; Feature::COUNT],
+}
+
+/// How it went to use a feature.
+#[derive(Clone, Copy, Debug)]
+enum Attempt {
+    None,
+    Succeeded,
+    Failed { cpu: Option<u32>, obstacle: Obstacle },
 }
 
 impl Capabilities {
-    /// Decides from what was discovered.
+    /// Decides from what was discovered, and what the operator wants.
     #[must_use]
-    pub const fn of(surroundings: &Surroundings) -> Self {
-        Self { hyperv: surroundings.hyperv().copied() }
+    pub fn of(surroundings: &Surroundings, switches: Switches) -> Self {
+        Self { hyperv: surroundings.hyperv().copied(), switches, attempts: [Attempt::None; Feature::COUNT] }
     }
 
     /// What is known of one feature.
     #[must_use]
     pub fn get(&self, feature: Feature) -> Capability {
-        let obstacle = self.obstacle(feature);
-        Capability { feature, why_not: Some(obstacle.unwrap_or(WhyNot::NotUsedByThisVersion)) }
+        let why_not = self.obstacle(feature).or(match self.attempts[feature as usize] {
+            Attempt::Succeeded => None,
+            _ if is_known(feature) => Some(WhyNot::NotTried),
+            _ => Some(WhyNot::NotUsedByThisVersion),
+        });
+        Capability { feature, why_not }
+    }
+
+    /// Whether it makes sense to try: L0 offers it, this version knows how to use it, and nothing that is known so far keeps us from it
+    /// or from what it needs.
+    #[must_use]
+    pub fn may_use(&self, feature: Feature) -> bool {
+        is_known(feature) && self.obstacle(feature).is_none()
+    }
+
+    /// Whether we use it.
+    #[must_use]
+    pub fn is_in_use(&self, feature: Feature) -> bool {
+        self.get(feature).is_in_use()
+    }
+
+    /// Whether this machine runs on enlightened VMCSs: L0 recommends them, in our version, and every CPU has its assist page, which has
+    /// to be [settled](Self::settle_on_every_cpu) before. One CPU without it, and there are none at all.
+    #[must_use]
+    pub fn calls_for_enlightened_vmcs(&self) -> bool {
+        self.may_use(Feature::EnlightenedVmcs) && self.is_in_use(Feature::VpAssistPage)
+    }
+
+    /// Says how it went: the feature is in use, or not and why.
+    ///
+    /// The first obstacle is the one that counts: what may not be used, be it for a failure before, stays as it is. What is in use may
+    /// still fail later.
+    pub fn settle(&mut self, feature: Feature, outcome: Result<(), Obstacle>) {
+        self.note(
+            feature,
+            match outcome {
+                Ok(()) => Attempt::Succeeded,
+                Err(obstacle) => Attempt::Failed { cpu: None, obstacle },
+            },
+        );
+    }
+
+    /// Says how it went with something that every CPU has to have: the number of each, and its outcome. Without CPUs nothing is settled.
+    pub fn settle_on_every_cpu(
+        &mut self,
+        feature: Feature,
+        outcomes: impl IntoIterator<Item = (u32, Result<(), Obstacle>)>,
+    ) {
+        let mut attempt = Attempt::None;
+        for (cpu, outcome) in outcomes {
+            attempt = Attempt::Succeeded;
+            if let Err(obstacle) = outcome {
+                attempt = Attempt::Failed { cpu: Some(cpu), obstacle };
+                break;
+            }
+        }
+        self.note(feature, attempt);
+    }
+
+    fn note(&mut self, feature: Feature, attempt: Attempt) {
+        if self.may_use(feature) {
+            self.attempts[feature as usize] = attempt;
+        }
     }
 
     /// What keeps us from using a feature, whether we know how to or not.
@@ -34,9 +108,35 @@ impl Capabilities {
         if let Some(missing) = feature.missing(self.hyperv.as_ref()) {
             return Some(WhyNot::NotOffered(missing));
         }
+        if self.switches.is_off(feature) {
+            return Some(WhyNot::SwitchedOff);
+        }
+        if let Attempt::Failed { cpu, obstacle } = self.attempts[feature as usize] {
+            return Some(WhyNot::Refused { cpu, obstacle });
+        }
         let unmet = feature.needs().iter().find(|needed| self.obstacle(**needed).is_some());
         unmet.map(|needed| WhyNot::Needs(*needed))
     }
+}
+
+/// Whether this version knows how to use it.
+const fn is_known(feature: Feature) -> bool {
+    matches!(
+        feature,
+        Feature::EnlightenedVmcs
+            | Feature::EnlightenedMsrBitmap
+            | Feature::DirectVirtualFlush
+            | Feature::GuestMappingFlush
+            | Feature::HypercallPage
+            | Feature::VpIndex
+            | Feature::VpAssistPage
+            | Feature::ReferenceTsc
+            | Feature::ReferenceCounter
+            | Feature::FrequencyMsrs
+            | Feature::Reenlightenment
+            | Feature::TscInvariant
+            | Feature::CrashMsrs
+    )
 }
 
 /// One row of the table.
@@ -55,8 +155,19 @@ pub enum WhyNot {
     NotOffered(Missing),
     /// L0 offers it, but it is of no use without this other one, which we cannot use.
     Needs(Feature),
+    /// The operator has switched it off.
+    SwitchedOff,
+    /// L0 offers it, but did not let us use it when we tried.
+    Refused {
+        /// On which CPU, where every one has to have it.
+        cpu: Option<u32>,
+        /// What went wrong.
+        obstacle: Obstacle,
+    },
     /// Nothing is in the way, but this version does not know how to use it.
     NotUsedByThisVersion,
+    /// Nothing is in the way, but nobody has tried, or not yet.
+    NotTried,
 }
 
 impl Capability {
@@ -78,7 +189,11 @@ impl fmt::Display for WhyNot {
         match self {
             Self::NotOffered(missing) => write!(f, "not offered: {missing}"),
             Self::Needs(feature) => write!(f, "needs {}", feature.name()),
+            Self::SwitchedOff => f.write_str("switched off"),
+            Self::Refused { cpu: None, obstacle } => write!(f, "refused: {obstacle}"),
+            Self::Refused { cpu: Some(cpu), obstacle } => write!(f, "refused on CPU {cpu}: {obstacle}"),
             Self::NotUsedByThisVersion => f.write_str("not used by this version"),
+            Self::NotTried => f.write_str("not tried"),
         }
     }
 }
@@ -105,11 +220,12 @@ mod tests {
     use super::super::model::ModelCpuid;
     use super::Capabilities;
     use super::Feature;
+    use super::Switches;
     use super::WhyNot;
     use proptest::prelude::*;
 
     fn capabilities(cpuid: &ModelCpuid) -> Capabilities {
-        Capabilities::of(&Surroundings::discover(cpuid))
+        Capabilities::of(&Surroundings::discover(cpuid), Switches::NONE_OFF)
     }
 
     fn offered(cpuid: &ModelCpuid) -> Vec<Feature> {
@@ -190,10 +306,7 @@ mod tests {
             ModelCpuid::everything().with_leaf(0x4000_000A, [0x003E_0000 | versions, 1, 0, 0])
         };
         for versions in [0x0101, 0x0201, 0xFF01, 0x0200] {
-            assert_eq!(
-                why_not(&with_versions(versions), Feature::EnlightenedVmcs),
-                "not used by this version"
-            );
+            assert_eq!(why_not(&with_versions(versions), Feature::EnlightenedVmcs), "not tried");
         }
         for (versions, reason) in [
             (0x0302, "not offered: versions 2 to 3, not 1"),
@@ -238,11 +351,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_in_use_yet() {
+    fn nothing_is_in_use_that_was_not_settled() {
         let capabilities = capabilities(&ModelCpuid::everything());
         for feature in Feature::all() {
-            assert!(!capabilities.get(feature).is_in_use());
-            assert_eq!(capabilities.get(feature).why_not.unwrap().to_string(), "not used by this version");
+            assert!(!capabilities.is_in_use(feature));
+            let expected =
+                if capabilities.may_use(feature) { "not tried" } else { "not used by this version" };
+            assert_eq!(capabilities.get(feature).why_not.unwrap().to_string(), expected);
         }
     }
 
@@ -252,7 +367,7 @@ mod tests {
         let rows: Vec<&str> = table.lines().collect();
         assert_eq!(rows.len(), 1 + Feature::all().count());
         assert_eq!(rows[0], "feature                              offered  in use  why not");
-        assert_eq!(rows[1], "enlightened VMCS                     yes      no      not used by this version");
+        assert_eq!(rows[1], "enlightened VMCS                     yes      no      not tried");
         assert_eq!(
             rows[4],
             "guest-mapping flush                  no       no      not offered: 0x4000000A.EAX[18] is clear"

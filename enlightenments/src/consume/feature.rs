@@ -77,7 +77,7 @@ struct Definition {
 
 /// One feature each, in the order in which they are reported: its name, the bits that have to be set for it, and the
 /// features without which it is of no use.
-static DEFINITIONS: [Definition; 24] = [
+static DEFINITIONS: [Definition; Feature::COUNT] = [
     define(
         Feature::EnlightenedVmcs,
         "enlightened VMCS",
@@ -231,6 +231,9 @@ const _: () = {
 };
 
 impl Feature {
+    /// How many there are.
+    pub(super) const COUNT: usize = 24;
+
     /// All of them, in the order in which they are reported.
     pub fn all() -> impl Iterator<Item = Self> {
         DEFINITIONS.iter().map(|definition| definition.feature)
