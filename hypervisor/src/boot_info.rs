@@ -9,6 +9,8 @@ use core::ops::Range;
 
 /// The words that our command line can have.
 const WORDS: [&str; 2] = ["when-done=power-off", "when-done=halt"];
+/// What words can begin with that have a value of their own.
+const KEYS: [&str; 1] = ["enlightenments="];
 
 /// A stretch of the firmware's memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +129,8 @@ impl BootInfo {
 
     /// Words of the command line that mean nothing to us.
     pub fn unknown_words(&self) -> impl Iterator<Item = &str> {
-        self.command_line.split_whitespace().filter(|word| !WORDS.contains(word))
+        let has_key = |word: &str| KEYS.iter().any(|key| word.starts_with(key));
+        self.command_line.split_whitespace().filter(move |word| !WORDS.contains(word) && !has_key(word))
     }
 
     /// The value of `key=value` on the command line.

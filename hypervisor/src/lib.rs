@@ -13,6 +13,8 @@ pub mod boot_info;
 pub mod console;
 pub mod cpu;
 pub mod devices;
+#[cfg(target_os = "none")]
+pub mod hyperv;
 pub mod irqchip;
 pub mod little_endian;
 pub mod memory;

@@ -4,6 +4,8 @@
 // UNSAFETY: takes the machine over.
 #![expect(unsafe_code)]
 
+mod report;
+
 use crate::acpi::Platform;
 use crate::acpi::PowerOff;
 use crate::acpi::RootTable;
@@ -21,7 +23,6 @@ use crate::cpu::cpus;
 use crate::cpu::descriptors;
 use crate::cpu::descriptors::Descriptors;
 use crate::cpu::hardware;
-use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::cpu::hardware::NativePorts;
 use crate::cpu::interrupts;
@@ -37,26 +38,26 @@ use crate::cpu::power;
 use crate::cpu::stop;
 use crate::cpu::trampoline::Trampoline;
 use crate::cpu::vector;
+use crate::hyperv::HyperV;
+use crate::hyperv::Processors;
 use crate::memory::FRAME;
 use crate::memory::PhysicalRead;
 use crate::memory::address_space;
 use crate::memory::bring_up;
 use crate::memory::frame_bitmap::FrameBitmap;
 use crate::memory::frames;
-use crate::memory::heap;
 use crate::memory::physical;
 use crate::memory::physical::ALWAYS_MAPPED;
 use crate::memory::physical::DirectMap;
 use crate::mmu::Coherence;
-use crate::mmu::flush::Provider;
 use crate::schedule::board::Board;
 use crate::schedule::processor;
 use crate::vcpu;
+use crate::vcpu::support::Support;
 use crate::vm::Offer;
 use crate::vm::bundle::MANIFEST;
 use crate::vm::life::Life;
 use crate::vmx::capabilities::Capabilities;
-use crate::vmx::capabilities::EptCapabilities;
 use crate::vmx::processor::Processor;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -64,19 +65,12 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::arch::x86_64::__cpuid_count;
 use core::fmt::Display;
-use core::fmt::Write;
 use core::panic::PanicInfo;
-use enlightenments::consume;
 use enlightenments::consume::NativeCpuid;
 use enlightenments::consume::Surroundings;
 use enlightenments::consume::Switches;
 use evmcs::NativeInstructions;
 use evmcs::VmcsSlot;
-use evmcs::controls;
-use evmcs::controls::Allowance;
-use evmcs::controls::Controls;
-use evmcs::controls::MissingControls;
-use evmcs::controls::negotiate;
 use log::error;
 use log::info;
 use log::warn;
@@ -174,25 +168,36 @@ fn on_own_stack(state: Start) -> ! {
     // takes none that lies in the image.
     let direct_map = unsafe { DirectMap::new(memory_end.max(ALWAYS_MAPPED)) };
     let platform = platform(boot, direct_map);
+    let surroundings = Surroundings::discover(&NativeCpuid);
+    let mut hyperv = HyperV::join(&surroundings, switches(boot));
+    let processors = hyperv.as_ref().map(HyperV::processors);
     let clock = or_stop(Clock::calibrate(&PORTS, platform.pm_timer));
     console::log::set_clock(clock.tsc_hz());
-    report_machine(boot, &platform, clock);
-    let cpu = or_stop(cpu(clock, &platform, *descriptors));
-    let controls = or_stop(controls(cpu.processor.capabilities().ept));
+    report::machine(boot, &platform, clock, &surroundings);
+    let mut cpu = or_stop(cpu(clock, &platform, *descriptors, processors));
     // Its tables are made once, here, so that no exit allocates.
     vcpu::emulate::prepare();
     let cpus: &'static Cpus = Box::leak(Box::new(Cpus::new(cpu.apic.id(), kick)));
-    let likeness = Likeness::of_this_cpu(clock, cpu.processor.capabilities());
-    let others = others(boot, image, direct_map, &platform, cpus, likeness);
-    report_footprint(image, memory_end, cpus.count());
-    let coherence = Coherence::new(Provider::Native, Box::new(cpus));
-    let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
-    others.release(Box::leak(Box::new(move |cpu| processor::run(cpu, board))));
     let vmx = cpu.processor.capabilities();
-    let (controls, shared_controls) = controls;
-    let offer = Offer { cpuid: &__cpuid_count, tsc_hz: clock.tsc_hz(), vmx, controls, shared_controls };
+    let likeness = Likeness::of_this_cpu(clock, vmx, processors);
+    let others = others(boot, image, direct_map, &platform, cpus, likeness);
+    let Support { controls, shared_controls, nested, provider } =
+        or_stop(Support::choose(hyperv.as_mut(), cpus, vmx.ept));
+    if let Some(hyperv) = &hyperv {
+        hyperv.report();
+    }
+    report::footprint(image, memory_end, cpus.count());
+    let coherence = Coherence::new(provider, Box::new(cpus));
+    let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
+    others.release(Box::leak(Box::new(move |mut cpu: Cpu| {
+        cpu.use_vmcss(nested);
+        processor::run(cpu, board)
+    })));
+    cpu.use_vmcss(nested);
+    let tsc_hz = clock.tsc_hz();
+    let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, nested };
     let wanted = boot.option("when-done") == Some("power-off");
-    let when_done = WhenDone { wanted, power_off: platform.power_off };
+    let when_done = WhenDone { hyperv: hyperv.map(Box::new), wanted, power_off: platform.power_off };
     let archive = bundle(boot, image, direct_map);
     if archive.is_none() {
         error!("no bundle: give the loader a tar with {MANIFEST} as a module");
@@ -203,8 +208,19 @@ fn on_own_stack(state: Start) -> ! {
     }
 }
 
+/// The enlightenments that the command line switches off.
+fn switches(boot: &BootInfo) -> Switches {
+    let unknown = |name: &str| warn!("command line: there is no enlightenment {name:?} to be switched off");
+    boot.option("enlightenments").map_or(Switches::NONE_OFF, |value| Switches::parse(value, unknown))
+}
+
 /// This CPU, ready to run guests.
-fn cpu(clock: Clock, platform: &Platform, descriptors: Descriptors) -> Result<Cpu, String> {
+fn cpu(
+    clock: Clock,
+    platform: &Platform,
+    descriptors: Descriptors,
+    hyperv: Option<&Processors>,
+) -> Result<Cpu, String> {
     let reason = |error: &dyn Display| error.to_string();
     let cpuid = |leaf| __cpuid_count(leaf, 0);
     let capabilities = Capabilities::read(cpuid, &NativeMsrs).map_err(|error| reason(&error))?;
@@ -215,10 +231,13 @@ fn cpu(clock: Clock, platform: &Platform, descriptors: Descriptors) -> Result<Cp
     if !routed {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }
+    let joined =
+        hyperv.map(|hyperv| hyperv.join(CpuNumber::BOOT)).transpose().map_err(|error| reason(&error))?;
     let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
     // SAFETY: VMX is on, on this CPU, and stays on.
     let instructions = unsafe { NativeInstructions::new() };
-    Ok(Cpu { number: CpuNumber::BOOT, slot: VmcsSlot::native(0, instructions), processor, apic, descriptors })
+    let slot = VmcsSlot::native(0, instructions);
+    Ok(Cpu { number: CpuNumber::BOOT, slot, processor, apic, descriptors, joined })
 }
 
 /// Starts the other CPUs that ACPI lists, and tells how many there are then.
@@ -269,59 +288,6 @@ fn kick(apic_id: u32) {
     local_apic::send_interrupt(apic_id, vector::KICK);
 }
 
-/// The controls that vCPUs run with that have a CPU each, and those of vCPUs that share CPUs.
-fn controls(ept: EptCapabilities) -> Result<(Controls, Controls), MissingControls> {
-    let capabilities = controls::Capabilities::read(&|msr| NativeMsrs.read(msr));
-    let (required, mut wanted) = (vcpu::controls::required(), vcpu::controls::wanted());
-    // A VPID whose mappings cannot be dropped is worse than none: without one every entry and exit drops them.
-    wanted.secondary.set_enable_vpid(ept.invvpid_single());
-    let negotiated = negotiate(required, wanted, &capabilities, Allowance::Native)?;
-    for line in negotiated.dropped.to_string().lines() {
-        info!("not used: {line}");
-    }
-    let shared = vcpu::controls::overcommitted(negotiated.controls, &capabilities);
-    Ok((vcpu::controls::undisturbed(negotiated.controls), shared))
-}
-
-/// What we run on, and what of it we use.
-fn report_machine(boot: &BootInfo, platform: &Platform, clock: Clock) {
-    let mhz = (clock.tsc_hz() + 500_000) / 1_000_000;
-    info!("started by {}; {} CPU(s), TSC at {mhz} MHz", boot.protocol, platform.cpus.len());
-    for word in boot.unknown_words() {
-        warn!("command line: {word:?} means nothing to Satori; docs/manifest.md says what does");
-    }
-    let surroundings = Surroundings::discover(&NativeCpuid);
-    info!("{surroundings}");
-    // Without Hyper-V's interface every row would say that.
-    if surroundings.hyperv().is_some() {
-        for row in consume::Capabilities::of(&surroundings, Switches::NONE_OFF).to_string().lines() {
-            info!("{row}");
-        }
-    }
-}
-
-/// What Satori takes for itself, before there is any virtual machine.
-fn report_footprint(image: &ImageLayout, memory_end: u64, cpus: usize) {
-    let whole = image.physical();
-    let (tables, stacks) = address_space::held_bytes();
-    let bitmap = FrameBitmap::words_for((memory_end / FRAME) as usize) as u64 * 8;
-    let parts = [
-        ("image", whole.end - whole.start),
-        ("heap", heap::held_bytes()),
-        ("stacks", stacks),
-        ("page tables", tables),
-        ("frame allocator", bitmap),
-        ("VMXON regions", cpus as u64 * FRAME),
-    ];
-    let total: u64 = parts.iter().map(|(_, bytes)| bytes).sum();
-    let mut text = String::new();
-    for (name, bytes) in parts {
-        // A string takes everything.
-        let _ = write!(text, ", {name} {}", bytes.div_ceil(1024));
-    }
-    info!("Satori takes {} KiB{text}; {} MiB are free", total.div_ceil(1024), frames::free_bytes() >> 20);
-}
-
 /// The module with the virtual machines.
 fn bundle(boot: &BootInfo, image: &ImageLayout, direct_map: DirectMap) -> Option<&'static [u8]> {
     let (module, image) = (boot.modules.first()?, image.physical());
@@ -338,16 +304,21 @@ fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
 }
 
 /// What is to be done when all virtual machines have ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct WhenDone {
+    /// The Hyper-V below, which we leave.
+    hyperv: Option<Box<HyperV>>,
     /// Whether the machine is to be powered off.
     wanted: bool,
     power_off: Option<PowerOff>,
 }
 
 impl WhenDone {
-    /// Does it. All CPUs stop.
+    /// Does it. All other CPUs have let go of everything, and stop.
     pub fn stop(self) -> ! {
+        if let Some(hyperv) = self.hyperv {
+            hyperv.leave();
+        }
         if self.wanted {
             info!("powering off");
             console::flush();

@@ -14,6 +14,7 @@ use crate::cpu::interrupts;
 use crate::cpu::local_apic::LocalApic;
 use crate::cpu::memory_types::MemoryTypes;
 use crate::cpu::memory_types::NativeCache;
+use crate::hyperv::Processors;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::processor::Processor;
 use alloc::format;
@@ -32,13 +33,14 @@ pub struct Likeness {
     vmx: Capabilities,
     controls: controls::Capabilities,
     memory_types: MemoryTypes,
+    hyperv: Option<&'static Processors>,
 }
 
 impl Likeness {
-    /// That of this CPU, which has VMX.
+    /// That of this CPU, which has VMX; with `hyperv` it has joined Hyper-V's interface.
     #[must_use]
-    pub fn of_this_cpu(clock: Clock, vmx: Capabilities) -> Self {
-        Self { clock, vmx, controls: vmx_controls(), memory_types: memory_types() }
+    pub fn of_this_cpu(clock: Clock, vmx: Capabilities, hyperv: Option<&'static Processors>) -> Self {
+        Self { clock, vmx, controls: vmx_controls(), memory_types: memory_types(), hyperv }
     }
 
     /// The machine's time.
@@ -65,11 +67,13 @@ impl Likeness {
         if !vmx.alike(self.vmx) || vmx_controls() != self.controls {
             return Err("its VMX is not like the boot CPU's".to_string());
         }
+        let joined =
+            self.hyperv.map(|hyperv| hyperv.join(number)).transpose().map_err(|error| error.to_string())?;
         let processor = Processor::vmxon(vmx).map_err(|error| error.to_string())?;
         // SAFETY: VMX is on, on this CPU, and stays on.
         let instructions = unsafe { NativeInstructions::new() };
         let slot = VmcsSlot::native(number.index() as u32, instructions);
-        Ok(Cpu { number, slot, processor, apic, descriptors })
+        Ok(Cpu { number, slot, processor, apic, descriptors, joined })
     }
 }
 

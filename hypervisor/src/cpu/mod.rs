@@ -58,6 +58,17 @@ pub struct Cpu {
 
 #[cfg(target_os = "none")]
 impl Cpu {
+    /// Makes it ready for the VMCSs that the machine uses, before the first vCPU: enlightened ones, or ordinary ones without `nested`.
+    ///
+    /// # Panics
+    /// If it has no assist page, or a vCPU already: faults of our own.
+    pub fn use_vmcss(&mut self, nested: Option<crate::vm::enlightened::NestedOffer>) {
+        if let Some(nested) = nested {
+            let joined = self.joined.as_ref().expect("L0's interface is joined before it is used");
+            joined.enlighten(&mut self.slot, nested.direct_flush).expect("no vCPU has been here yet");
+        }
+    }
+
     /// Lets go of VMX, and of what L0 was told of this CPU, as before another kernel starts. No vCPU is left here.
     pub fn retire(self) {
         let Self { mut slot, processor, joined, .. } = self;

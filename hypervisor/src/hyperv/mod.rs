@@ -44,7 +44,8 @@ impl HyperV {
         surroundings.hyperv()?;
         let mut capabilities = Capabilities::of(surroundings, switches);
         let joined = Partition::join(&msrs::HERE, &capabilities, hypercall_page::address());
-        capabilities.settle(Feature::HypercallPage, joined.as_ref().map(|_| ()).map_err(|obstacle| *obstacle));
+        capabilities
+            .settle(Feature::HypercallPage, joined.as_ref().map(|_| ()).map_err(|obstacle| *obstacle));
         let processors = Box::leak(Box::new(Processors::new(capabilities)));
         Some(Self { capabilities, partition: joined.ok(), processors })
     }
@@ -60,7 +61,8 @@ impl HyperV {
         let Self { capabilities, processors, .. } = self;
         let each = || cpus.iter().map(|(cpu, _)| cpu);
         capabilities.settle_on_every_cpu(Feature::VpIndex, each().map(|cpu| processors.vp_index(cpu)));
-        capabilities.settle_on_every_cpu(Feature::VpAssistPage, each().map(|cpu| processors.assist_page(cpu)));
+        capabilities
+            .settle_on_every_cpu(Feature::VpAssistPage, each().map(|cpu| processors.assist_page(cpu)));
     }
 
     /// Which controls there are in VMCSs, if these are to be enlightened ones.
@@ -101,7 +103,8 @@ impl HyperV {
             Ok(probed) => probed,
             Err(error) => {
                 warn!("{error}");
-                self.capabilities.settle(Feature::GuestMappingFlush, Err(Obstacle::Other("no memory for it")));
+                self.capabilities
+                    .settle(Feature::GuestMappingFlush, Err(Obstacle::Other("no memory for it")));
                 return Provider::Native;
             }
         };

@@ -90,16 +90,17 @@ impl Processor {
         if asked.contains(Attention::RETIRE) {
             return Next::Retire;
         }
-        let Some((life, when_done)) = &mut self.manager else { return Next::GoOn };
-        if asked.contains(Attention::MANAGE) && !life.manage(self.board) {
-            return Next::Finish(*when_done);
-        }
+        let Some((life, _)) = &mut self.manager else { return Next::GoOn };
+        let finished = asked.contains(Attention::MANAGE) && !life.manage(self.board);
         // The port tells of a byte only when there was none before: what came while nobody could take it, or was left by a
         // machine that has ended, is for the one that is the first now.
         if asked.contains(Attention::INPUT) || asked.contains(Attention::MANAGE) {
             life.receive_input();
         }
-        Next::GoOn
+        match self.manager.take_if(|_| finished) {
+            Some((_, when_done)) => Next::Finish(when_done),
+            None => Next::GoOn,
+        }
     }
 
     /// Gives a CPU that has nothing to run one of those that would have to wait here; and one that has fewer vCPUs one of them, so

@@ -26,6 +26,8 @@ pub mod segment;
 pub mod shares;
 pub mod state;
 #[cfg(target_os = "none")]
+pub mod support;
+#[cfg(target_os = "none")]
 mod virtual_cpu;
 
 #[cfg(target_os = "none")]
