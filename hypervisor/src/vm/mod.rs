@@ -116,7 +116,7 @@ pub struct Vm {
     end: Once<End>,
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: Mutex<u64>,
-    exits: Mutex<BTreeMap<u16, u64>>,
+    exits: Mutex<BTreeMap<u32, u64>>,
 }
 
 /// After this TSC, and so many seconds, a VM is ended.
@@ -283,10 +283,8 @@ impl Vm {
     #[must_use]
     pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
         let exits = self.exits.lock();
-        let mut counts: Vec<_> = exits
-            .iter()
-            .map(|(&number, &count)| (ExitReason::from_field(u32::from(number)), count))
-            .collect();
+        let mut counts: Vec<_> =
+            exits.iter().map(|(&number, &count)| (ExitReason::from_field(number), count)).collect();
         counts.sort_by_key(|&(_, count)| Reverse(count));
         counts
     }
