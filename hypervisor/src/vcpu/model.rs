@@ -194,7 +194,7 @@ impl Model {
 
     /// The guest exits for `reason`, and the exit is handled.
     pub(crate) fn exit(&mut self, reason: ExitReason) -> Result<(), End> {
-        self.tell(field::VM_EXIT_REASON, u32::from(reason.number()));
+        self.tell(field::VM_EXIT_REASON, reason.number());
         let mut guest = self.guest();
         let reason = ExitReason::from_field(guest.vmcs.note_exit());
         exits::handle(&mut guest, reason)

@@ -11,8 +11,12 @@ use crate::vmx::exit::ExitReason;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
-/// Exit reasons that have a counter of their own; what is beyond shares the last.
+/// Basic exit reasons that have a counter of their own.
 const REASONS: usize = 80;
+/// The place of the counter of [`ExitReason::TRAP_AFTER_FLUSH`].
+const TRAPS: usize = REASONS;
+/// The place of the one that all others share.
+const OTHERS: usize = REASONS + 1;
 
 /// What a vCPU does. It is kept here alone: the VMCS's activity state stays "active", and who is not running is not entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +72,7 @@ pub struct State {
     /// Where an access was refused last that the tables permit, and how often in a row.
     refused: Option<Refused>,
     /// Exits by reason.
-    exits: [u64; REASONS],
+    exits: [u64; OTHERS + 1],
     /// What of their cost is our own.
     #[cfg(feature = "measure")]
     pub shares: crate::vcpu::shares::Shares,
@@ -100,7 +104,7 @@ impl State {
             processor,
             moves_on: false,
             refused: None,
-            exits: [0; REASONS],
+            exits: [0; OTHERS + 1],
             #[cfg(feature = "measure")]
             shares: Default::default(),
         };
@@ -188,14 +192,26 @@ impl State {
     /// Counts an exit.
     #[inline]
     pub fn count(&mut self, reason: ExitReason) {
-        self.exits[usize::from(reason.number()).min(REASONS - 1)] += 1;
+        let number = reason.number() as usize;
+        if number < REASONS {
+            self.exits[number] += 1;
+        } else {
+            self.count_other(reason);
+        }
+    }
+
+    #[cold]
+    fn count_other(&mut self, reason: ExitReason) {
+        let place = if reason == ExitReason::TRAP_AFTER_FLUSH { TRAPS } else { OTHERS };
+        self.exits[place] += 1;
     }
 
     /// How often the guest exited, by reason, the most frequent first.
     #[must_use]
     pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
-        let mut counts: Vec<_> =
-            (0..).map(ExitReason::from_field).zip(self.exits).filter(|&(_, count)| count > 0).collect();
+        let others = [ExitReason::TRAP_AFTER_FLUSH, ExitReason::OTHERS];
+        let reasons = (0..REASONS as u32).map(ExitReason::from_field).chain(others);
+        let mut counts: Vec<_> = reasons.zip(self.exits).filter(|&(_, count)| count > 0).collect();
         counts.sort_by_key(|&(_, count)| core::cmp::Reverse(count));
         counts
     }

@@ -125,7 +125,7 @@ pub struct Vm {
     end: Once<End>,
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: Mutex<u64>,
-    exits: Mutex<BTreeMap<u16, u64>>,
+    exits: Mutex<BTreeMap<u32, u64>>,
     /// What of the exits' cost was our own.
     #[cfg(feature = "measure")]
     pub shares: Mutex<crate::vcpu::shares::Shares>,
@@ -312,10 +312,8 @@ impl Vm {
     #[must_use]
     pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
         let exits = self.exits.lock();
-        let mut counts: Vec<_> = exits
-            .iter()
-            .map(|(&number, &count)| (ExitReason::from_field(u32::from(number)), count))
-            .collect();
+        let mut counts: Vec<_> =
+            exits.iter().map(|(&number, &count)| (ExitReason::from_field(number), count)).collect();
         counts.sort_by_key(|&(_, count)| Reverse(count));
         counts
     }

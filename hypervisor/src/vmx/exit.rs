@@ -3,10 +3,20 @@
 
 use bitfield_struct::bitfield;
 use core::fmt;
+use hyperv_bindings::assist_page;
 
-/// Basic exit reason (SDM vol. 3, appendix C). An open set: a reason that has no name here is data.
+const _: () = assert!(ExitReason::TRAP_AFTER_FLUSH.0 == assist_page::TRAP_AFTER_FLUSH);
+
+/// Basic exit reason (SDM vol. 3, appendix C), or the one that an L0 made up. An open set: a reason that has no name here is data.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct ExitReason(u16);
+pub struct ExitReason(u32);
+
+/// What of the VMCS's exit reason tells reasons apart: the basic reason in bits 15:0, and bit 28, by which an L0's own reason differs
+/// from a basic one.
+///
+/// Of a processor, bit 28 says "pending MTF VM exit". It is set only in the VMCS of an SMM-transfer monitor (SDM vol. 3,
+/// "Basic VM-Exit Information"), which Satori is not: with it, what comes is none of the processor's reasons.
+const TELLING: u32 = 0xffff | 1 << 28;
 
 macro_rules! exit_reasons {
     ($($(#[$doc:meta])* $name:ident = $value:literal,)*) => {
@@ -18,7 +28,8 @@ macro_rules! exit_reasons {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match *self {
                     $(Self::$name => f.write_str(stringify!($name)),)*
-                    Self(other) => write!(f, "exit reason {other}"),
+                    Self(other @ ..=0xffff) => write!(f, "exit reason {other}"),
+                    Self(other) => write!(f, "exit reason {other:#x}"),
                 }
             }
         }
@@ -110,18 +121,23 @@ exit_reasons! {
     SEAMCALL = 76,
     /// TDCALL, which exits whatever the privilege.
     TDCALL = 77,
+    /// L0 has flushed for the guest, at its call, while the partition assist page asked for an exit after that (TLFS, "Direct Virtual
+    /// Flush"). The call is done, RIP is behind it. Its low half is that of an EPT misconfiguration.
+    TRAP_AFTER_FLUSH = 0x1000_0031,
+    /// No reason, but where they are counted: all that have no counter of their own.
+    OTHERS = 0xffff,
 }
 
 impl ExitReason {
-    /// The basic reason in the low half of the VMCS's exit reason.
+    /// The reason that the VMCS's exit reason tells, without what it says beside that.
     #[must_use]
     pub const fn from_field(field: u32) -> Self {
-        Self(field as u16)
+        Self(field & TELLING)
     }
 
     /// Its number.
     #[must_use]
-    pub const fn number(self) -> u16 {
+    pub const fn number(self) -> u32 {
         self.0
     }
 }
@@ -216,4 +232,38 @@ pub mod event {
     pub const NMI: u8 = 2;
     /// Exception that the CPU raised.
     pub const HARDWARE_EXCEPTION: u8 = 3;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SDM vol. 3, "Basic VM-Exit Information": entry failure, VMX root operation, enclave mode, bus lock, shadow stack.
+    #[test]
+    fn what_a_processor_says_beside_the_reason_is_left_out() {
+        for beside in [31, 29, 27, 26, 25].map(|bit| 1 << bit) {
+            assert_eq!(ExitReason::from_field(beside | 10), ExitReason::CPUID);
+            assert_eq!(ExitReason::from_field(beside | 49), ExitReason::EPT_MISCONFIGURATION);
+        }
+        assert_eq!(ExitReason::from_field(!(1 << 28)).number(), 0xffff);
+    }
+
+    #[test]
+    fn a_trap_after_a_flush_is_no_ept_misconfiguration() {
+        let trap = ExitReason::from_field(0x1000_0031);
+        assert_eq!(trap, ExitReason::TRAP_AFTER_FLUSH);
+        assert_ne!(trap, ExitReason::EPT_MISCONFIGURATION);
+        assert_eq!(ExitReason::from_field(0x31), ExitReason::EPT_MISCONFIGURATION);
+        assert_eq!(format!("{trap:?}"), "TRAP_AFTER_FLUSH");
+    }
+
+    #[test]
+    fn another_reason_that_an_l0_makes_up_is_none_of_the_processors() {
+        let made_up = ExitReason::from_field(0x1000_000a);
+        assert_ne!(made_up, ExitReason::CPUID);
+        assert_eq!(
+            format!("{made_up:?} {:?}", ExitReason::from_field(78)),
+            "exit reason 0x1000000a exit reason 78"
+        );
+    }
 }

@@ -58,6 +58,8 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
             guest.state.attention = true;
             guest.advance();
         }
+        // L0 has carried out a call of the guest's; it goes on behind that.
+        ExitReason::TRAP_AFTER_FLUSH => {}
         // Caches are coherent with everything that the guest can reach.
         ExitReason::INVD | ExitReason::WBINVD => guest.advance(),
         // RDPMC: there are no counters to read (SDM vol. 2B).

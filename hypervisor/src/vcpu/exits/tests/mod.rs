@@ -45,6 +45,17 @@ fn cache_instructions_do_nothing() {
     model.executes(ExitReason::WBINVD);
 }
 
+/// TLFS, "Direct Virtual Flush": the call has been made, whatever else L0 tells.
+#[test]
+fn a_trap_after_a_flush_goes_back_in_and_moves_nothing() {
+    let mut model = Model::long_64();
+    model.state.attention = false;
+    assert_eq!(model.exit(ExitReason::TRAP_AFTER_FLUSH), Ok(()));
+    assert_eq!(model.read(field::GUEST_RIP), CODE);
+    assert!(!model.state.attention && model.state.exception.is_none());
+    assert_eq!(model.clean_fields(), 0xffff, "no field was written");
+}
+
 #[test]
 fn instructions_that_cpuid_does_not_offer_are_invalid() {
     let vmx = 18..=27;
@@ -69,7 +80,7 @@ fn what_cannot_be_handled_ends_the_vm_and_says_where() {
     assert_eq!(end(ExitReason::TRIPLE_FAULT), Err(End::TripleFault { rip: CODE }));
     let invalid = End::InvalidGuestState { qualification: 0x1234, rip: CODE };
     assert_eq!(end(ExitReason::INVALID_GUEST_STATE), Err(invalid));
-    for number in [3, 9, 14, 34, 41, 49, 60, 5000] {
+    for number in [3, 9, 14, 34, 41, 49, 60, 5000, 0x1000_0030] {
         let reason = ExitReason::from_field(number);
         let unhandled = End::Unhandled { reason, qualification: 0x1234, rip: CODE };
         assert_eq!(end(reason), Err(unhandled));
