@@ -16,12 +16,14 @@
 mod bit;
 mod capabilities;
 mod cpuid_source;
+pub mod crash;
 mod feature;
 mod hardware;
 #[cfg(test)]
 mod model;
 mod shared_page;
 mod surroundings;
+pub mod time;
 
 pub use bit::Bit;
 pub use bit::Register;
