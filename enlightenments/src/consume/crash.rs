@@ -89,3 +89,6 @@ pub fn report(
     msrs.write(msr::CRASH_CTL, control.into_bits())?;
     Ok(reported)
 }
+
+#[cfg(test)]
+mod tests;

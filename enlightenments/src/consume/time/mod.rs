@@ -7,6 +7,8 @@
 mod frequency;
 mod invariant_tsc;
 mod l0_clock;
+#[cfg(test)]
+pub(super) mod model;
 mod reenlightenment;
 mod reference;
 
@@ -65,3 +67,6 @@ fn write_checked(msrs: &impl SyntheticMsrs, msr: u32, value: u64, mask: u64) -> 
     msrs.write(msr, value)?;
     if (msrs.read(msr)? ^ value) & mask == 0 { Ok(()) } else { Err(TimeError::NotTaken { msr }) }
 }
+
+#[cfg(test)]
+mod tests;
