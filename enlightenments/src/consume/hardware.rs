@@ -37,6 +37,16 @@ pub trait SyntheticMsrs {
     fn write(&self, msr: u32, value: u64) -> Result<(), MsrRefused>;
 }
 
+impl<M: SyntheticMsrs + ?Sized> SyntheticMsrs for &M {
+    fn read(&self, msr: u32) -> Result<u64, MsrRefused> {
+        (**self).read(msr)
+    }
+
+    fn write(&self, msr: u32, value: u64) -> Result<(), MsrRefused> {
+        (**self).write(msr, value)
+    }
+}
+
 /// The hypercall, through the page that L0 has filled (TLFS, "Hypercall Interface").
 pub trait Hypercalls {
     /// Calls with an input in memory at the guest-physical address `input`, and an output at `output`, or 0 for none. L0 may

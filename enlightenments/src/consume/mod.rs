@@ -18,6 +18,7 @@
 mod bit;
 mod capabilities;
 mod cpuid_source;
+pub mod crash;
 mod feature;
 pub mod guest_mapping;
 mod hardware;
@@ -29,6 +30,7 @@ mod partition;
 mod shared_page;
 mod surroundings;
 mod switches;
+pub mod time;
 mod virtual_processor;
 
 pub use bit::Bit;
