@@ -33,7 +33,7 @@ impl Shares {
     /// An exit for `reason`, when the last one's share was `ticks`.
     pub fn note(&mut self, reason: ExitReason, ticks: u64) {
         if let Some(last) = self.last.replace(reason) {
-            self.add(usize::from(last.number()), Share { least: ticks, sum: ticks, exits: 1 });
+            self.add(last.number() as usize, Share { least: ticks, sum: ticks, exits: 1 });
         }
     }
 
