@@ -38,6 +38,7 @@ use crate::cpu::power;
 use crate::cpu::stop;
 use crate::cpu::trampoline::Trampoline;
 use crate::cpu::vector;
+use crate::hyperv;
 use crate::hyperv::HyperV;
 use crate::hyperv::Processors;
 use crate::memory::FRAME;
@@ -78,6 +79,8 @@ use log::warn;
 // SAFETY: here it is given to the UART's driver, the PIC's mask, the timers and the power-off, none of which writes memory.
 // The ports of power-off and of the ACPI timer are those that firmware names, which is believed in that.
 const PORTS: NativePorts = unsafe { NativePorts::new() };
+/// The first parameter of a crash that is reported to L0: "SATORI", so that one finds it in its log.
+const SATORI_PANIC: u64 = u64::from_be_bytes(*b"\0\0SATORI");
 /// No machine of today has more physical memory.
 const MEMORY_LIMIT: u64 = 1 << 46;
 /// Bytes of the stack that everything runs on. The manifest's parser recurses as deep as it nests, 80 levels at most, which
@@ -346,6 +349,9 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
         let cpu = stop::this_cpu();
         let advice = "halted; please report this with the lines above";
         console::emergency(PORTS, format_args!("PANIC in Satori on {cpu}: {info}\n{advice}"));
+        let parameters = [SATORI_PANIC, cpu.index() as u64, 0];
+        // SAFETY: the first to panic is the only one that comes here.
+        unsafe { hyperv::crash::report(parameters, format_args!("PANIC in Satori on {cpu}: {info}")) };
     }
     hardware::stop()
 }

@@ -2,6 +2,8 @@
 //! What went wrong when we tried to use something that L0 offers.
 
 use super::MsrRefused;
+use super::crash::NotReported;
+use super::time::TimeError;
 use core::fmt;
 use hyperv_bindings::hypercall::Status;
 
@@ -16,6 +18,13 @@ pub enum Obstacle {
     NotTaken {
         /// The MSR's address.
         msr: u32,
+    },
+    /// An MSR holds what no machine has.
+    Absurd {
+        /// The MSR's address.
+        msr: u32,
+        /// What it holds.
+        value: u64,
     },
     /// An earlier kernel has put the hypercall page elsewhere, and locked it there until the machine is reset.
     Locked,
@@ -37,12 +46,32 @@ impl From<Status> for Obstacle {
     }
 }
 
+impl From<TimeError> for Obstacle {
+    fn from(error: TimeError) -> Self {
+        match error {
+            TimeError::Refused(refused) => Self::Refused(refused),
+            TimeError::NotTaken { msr } => Self::NotTaken { msr },
+            TimeError::Absurd { msr, value } => Self::Absurd { msr, value },
+        }
+    }
+}
+
+impl From<NotReported> for Obstacle {
+    fn from(error: NotReported) -> Self {
+        match error {
+            NotReported::Refused(refused) => Self::Refused(refused),
+            NotReported::NotTaken => Self::Other("L0 takes no reports"),
+        }
+    }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(MsrRefused { msr }) => write!(f, "#GP on MSR {msr:#010x}"),
             Self::Call(status) => write!(f, "the call ends with {status}"),
             Self::NotTaken { msr } => write!(f, "MSR {msr:#010x} does not keep what is written"),
+            Self::Absurd { msr, value } => write!(f, "MSR {msr:#010x} tells {value}, which cannot be"),
             Self::Locked => f.write_str("locked at another page, reset the machine"),
             Self::NotTried => f.write_str("not tried"),
             Self::Other(reason) => f.write_str(reason),

@@ -91,6 +91,8 @@ pub mod vector {
     pub const SERIAL: u8 = 0x21;
     /// Another CPU wants something: see [`attention`](super::attention).
     pub const KICK: u8 = 0x22;
+    /// The machine below us has been migrated to another: see [`migration`](super::migration).
+    pub const REENLIGHTENMENT: u8 = 0x23;
     /// What the local APIC raises when there is nothing to raise (SDM vol. 3, "Spurious Interrupt").
     pub const SPURIOUS: u8 = 0xff;
 }

@@ -3,6 +3,7 @@
 //!
 //! What can be decided without the hardware is in [`enlightenments::consume`]; here it is given pages, MSRs and calls.
 
+pub mod crash;
 mod guest_mapping;
 pub mod hypercall_page;
 mod msrs;
@@ -12,21 +13,26 @@ pub use processors::Joined;
 pub use processors::Processors;
 
 use crate::cpu::Cpus;
+use crate::cpu::vector;
 use crate::memory::Frames;
 use crate::mmu::flush::Provider;
 use crate::vm::enlightened::NestedOffer;
 use alloc::boxed::Box;
 use alloc::string::ToString;
+use enlightenments::consume;
 use enlightenments::consume::Capabilities;
 use enlightenments::consume::Feature;
 use enlightenments::consume::Obstacle;
 use enlightenments::consume::Partition;
 use enlightenments::consume::Surroundings;
 use enlightenments::consume::Switches;
+use enlightenments::consume::SyntheticMsrs;
+use enlightenments::consume::time;
 use evmcs::controls::Allowance;
 use guest_mapping::HypercallFlush;
 use log::info;
 use log::warn;
+use processors::shared_page;
 
 /// The Hyper-V below us, and what of it this machine uses.
 #[derive(Debug)]
@@ -34,7 +40,11 @@ pub struct HyperV {
     capabilities: Capabilities,
     partition: Option<Partition>,
     processors: &'static Processors,
+    clock: L0Clock,
 }
+
+/// Time as L0 tells it, if it does.
+pub type L0Clock = time::L0Clock<&'static dyn SyntheticMsrs>;
 
 impl HyperV {
     /// Tells L0 who we are, and has it fill the hypercall page; `None` where it has not got the interface. On the boot CPU, before
@@ -46,8 +56,19 @@ impl HyperV {
         let joined = Partition::join(&msrs::HERE, &capabilities, hypercall_page::address());
         capabilities
             .settle(Feature::HypercallPage, joined.as_ref().map(|_| ()).map_err(|obstacle| *obstacle));
+        let clock = clock(&mut capabilities);
+        if capabilities.may_use(Feature::CrashMsrs) {
+            let taken = consume::crash::takes(&msrs::HERE);
+            capabilities.settle(Feature::CrashMsrs, taken.map(|_| crash::arm()).map_err(Obstacle::from));
+        }
         let processors = Box::leak(Box::new(Processors::new(capabilities)));
-        Some(Self { capabilities, partition: joined.ok(), processors })
+        Some(Self { capabilities, partition: joined.ok(), processors, clock })
+    }
+
+    /// Time as L0 tells it, as far as it is in use.
+    #[must_use]
+    pub fn clock(&self) -> &L0Clock {
+        &self.clock
     }
 
     /// By which each CPU joins.
@@ -63,6 +84,12 @@ impl HyperV {
         capabilities.settle_on_every_cpu(Feature::VpIndex, each().map(|cpu| processors.vp_index(cpu)));
         capabilities
             .settle_on_every_cpu(Feature::VpAssistPage, each().map(|cpu| processors.assist_page(cpu)));
+        if capabilities.may_use(Feature::Reenlightenment)
+            && let Ok(boot_vp) = processors.boot_vp()
+        {
+            let used = self.clock.use_reenlightenment(vector::REENLIGHTENMENT, boot_vp);
+            capabilities.settle(Feature::Reenlightenment, used.map_err(Obstacle::from));
+        }
     }
 
     /// Which controls there are in VMCSs, if these are to be enlightened ones.
@@ -131,8 +158,30 @@ impl HyperV {
 
     /// Takes back what L0 was told of the machine as a whole. Every CPU has [left](Joined::leave).
     pub fn leave(self) {
+        if self.clock.leave().is_none() && self.capabilities.is_in_use(Feature::ReferenceTsc) {
+            warn!("L0 does not let go of the reference TSC page");
+        }
         if let Some(Err(obstacle)) = self.partition.map(|partition| partition.leave(&msrs::HERE)) {
             warn!("L0 does not let go of the hypercall page: {obstacle}");
         }
     }
+}
+
+/// Time as L0 tells it: what of it may be used and is there.
+fn clock(capabilities: &mut Capabilities) -> L0Clock {
+    let mut clock = L0Clock::new(&msrs::HERE);
+    let mut attempt = |feature, attempt: &mut dyn FnMut() -> Result<(), Obstacle>| {
+        if capabilities.may_use(feature) {
+            capabilities.settle(feature, attempt());
+        }
+    };
+    // First of all: CPUID shows more when it is done, and the rate of the TSC does not change any more.
+    attempt(Feature::TscInvariant, &mut || Ok(time::expose_invariant_tsc(&msrs::HERE)?));
+    attempt(Feature::FrequencyMsrs, &mut || Ok(clock.use_frequencies()?));
+    attempt(Feature::ReferenceCounter, &mut || Ok(clock.use_counter()?));
+    attempt(Feature::ReferenceTsc, &mut || {
+        let page = shared_page().map_err(|_| Obstacle::Other("no memory for its page"))?;
+        Ok(clock.use_page(page)?)
+    });
+    clock
 }

@@ -16,7 +16,7 @@ use enlightenments::consume::SyntheticMsrs;
 pub(super) struct NativeSyntheticMsrs(());
 
 /// Those of whichever CPU asks.
-pub(super) const HERE: NativeSyntheticMsrs = NativeSyntheticMsrs(());
+pub(super) static HERE: NativeSyntheticMsrs = NativeSyntheticMsrs(());
 
 impl SyntheticMsrs for NativeSyntheticMsrs {
     fn read(&self, msr: u32) -> Result<u64, MsrRefused> {

@@ -58,6 +58,11 @@ impl Processors {
         Ok(Joined { virtual_processor })
     }
 
+    /// The VP index of the boot CPU.
+    pub(super) fn boot_vp(&self) -> Result<u32, Obstacle> {
+        self.outcome(CpuNumber::BOOT).vp_index
+    }
+
     /// Whether a CPU knows its VP index, for the settlement.
     pub(super) fn vp_index(&self, cpu: CpuNumber) -> (u32, Result<(), Obstacle>) {
         (cpu.index() as u32, self.outcome(cpu).vp_index.map(|_| ()))
