@@ -165,6 +165,12 @@ pub const PROGRAMS: &[Program] = &[
     .with_vcpus()
     .exercised(),
     Program::passes(
+        "msr_bitmap",
+        "RDMSR exits while the MSR bitmap says so, on each vCPU wherever it goes, and its value is right either way",
+    )
+    .with_vcpus()
+    .exercised(),
+    Program::passes(
         "migrate",
         "a vCPU that goes from CPU to CPU costs no INVEPT, and never meets a translation that is no more",
     )

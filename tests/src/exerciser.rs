@@ -195,6 +195,20 @@ pub fn cpus() -> u32 {
     value(11, 0, 0)
 }
 
+/// Has RDMSR of an MSR that the processor serves exit on all vCPUs, or not. A vCPU goes by that after its next exit, and whoever
+/// gave the command at once.
+#[track_caller]
+pub fn intercept_reads(msr: u32, exits: bool) {
+    value(12, msr, exits.into());
+}
+
+/// How often RDMSR exited on this vCPU.
+#[track_caller]
+#[must_use]
+pub fn read_exits() -> u32 {
+    value(13, 0, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,6 +44,15 @@ pub enum Command {
     Age(u64),
     /// The value is the number of physical CPUs.
     Cpus,
+    /// RDMSR of an MSR that reaches the processor exits from now on, on all vCPUs, or does not.
+    InterceptReads {
+        /// Which MSR.
+        msr: u32,
+        /// Whether it exits.
+        exits: bool,
+    },
+    /// The value is how often this vCPU's RDMSRs have exited.
+    ReadExits,
 }
 
 /// What lies in the 2 MiB from [`Window::START`] on.
@@ -131,6 +140,8 @@ impl Exerciser {
             9 => Command::Collapse(frames),
             10 => Command::Age(u64::from(self.a)),
             11 => Command::Cpus,
+            12 if self.b <= 1 => Command::InterceptReads { msr: self.a, exits: self.b == 1 },
+            13 => Command::ReadExits,
             _ => return None,
         })
     }
@@ -155,7 +166,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let mut exerciser = Exerciser::default();
-        for number in [0, 12, u32::MAX] {
+        for number in [0, 14, u32::MAX] {
             assert_eq!(exerciser.write(COMMAND, number), None);
             assert_eq!(exerciser.read(COMMAND), 1);
         }
@@ -163,6 +174,7 @@ mod tests {
         assert_eq!(exerciser.write(COMMAND, 5), None);
         let _ = exerciser.write(OPERAND_B, MOST_FETCHED + 1);
         assert_eq!(exerciser.write(COMMAND, 3), None);
+        assert_eq!(exerciser.write(COMMAND, 12), None);
         assert_eq!(exerciser.write(COMMAND, 4), Some(Command::LogStop));
     }
 }

@@ -14,6 +14,7 @@ use crate::vcpu::state::State;
 use crate::vm::machine::Machine;
 use crate::vmx::entry::EntryFrame;
 use crate::vmx::exit::EptQualification;
+use core::mem;
 use evmcs::Active;
 use evmcs::field;
 
@@ -152,6 +153,15 @@ impl Guest<'_> {
             self.publish_address();
         }
         Ok(())
+    }
+
+    /// Tells L0 if the page of the MSR bitmap is another than it was told. Before an entry: to whoever changes it later, this vCPU
+    /// has not looked yet.
+    pub fn see_msr_bitmap(&mut self) {
+        let changes = self.machine.msr_bitmap.changes();
+        if mem::replace(&mut self.state.msr_bitmap_seen, changes) != changes {
+            self.vmcs.note_msr_bitmap_change();
+        }
     }
 
     /// Whether nothing but another vCPU can set it going again.

@@ -31,6 +31,7 @@ const NMI: u64 = 1 << 8;
 const INIT: u64 = 1 << 9;
 const START_UP: u64 = 1 << 10;
 const STOP: u64 = 1 << 11;
+const NUDGE: u64 = 1 << 12;
 /// The page of a start-up IPI, bits 23:16.
 const PAGE_SHIFT: u32 = 16;
 const PAGE: u64 = 0xff << PAGE_SHIFT;
@@ -73,6 +74,13 @@ impl Mailbox {
     #[must_use = "its owner may have to be notified"]
     pub fn stop(&self) -> bool {
         self.change(|summary| summary | STOP)
+    }
+
+    /// Has the vCPU come by, since something has changed at which it looks by itself before an entry. Else as [`Self::post`].
+    #[must_use = "its owner may have to be notified"]
+    pub fn nudge(&self) -> bool {
+        // Release: who takes this sees what has changed.
+        self.summary.fetch_or(NUDGE, Ordering::Release) == 0
     }
 
     /// Whether nothing is there. One plain load; see above for the fence that has to come before it.

@@ -141,6 +141,13 @@ impl ProcessorState {
         self.loaded = true;
     }
 
+    /// One of the MSRs; `None` for any other, or where the processor has none.
+    #[must_use]
+    pub fn msr(&self, msr: MsrIndex) -> Option<u64> {
+        let (_, value) = self.msrs.iter().find(|(held, _)| *held == msr)?;
+        Some(if self.loaded { registers::read_msr(msr) } else { *value })
+    }
+
     /// XCR0.
     #[inline]
     #[must_use]

@@ -200,6 +200,7 @@ impl Runner<'_> {
         }
         self.check_limit(guest)?;
         guest.take_mail()?;
+        guest.see_msr_bitmap();
         if mem::take(&mut guest.state.flush_linear) {
             self.drop_linear();
         }

@@ -69,6 +69,8 @@ pub struct State {
     pub processor: ProcessorState,
     /// It is to go on on the next CPU. The scheduler takes it there.
     pub moves_on: bool,
+    /// The count of changes of the machine's MSR bitmap that L0 was told of.
+    pub msr_bitmap_seen: u64,
     /// Where an access was refused last that the tables permit, and how often in a row.
     refused: Option<Refused>,
     /// Exits by reason.
@@ -103,6 +105,7 @@ impl State {
             misc_enable: 0,
             processor,
             moves_on: false,
+            msr_bitmap_seen: 0,
             refused: None,
             exits: [0; OTHERS + 1],
             #[cfg(feature = "measure")]
@@ -204,6 +207,12 @@ impl State {
     fn count_other(&mut self, reason: ExitReason) {
         let place = if reason == ExitReason::TRAP_AFTER_FLUSH { TRAPS } else { OTHERS };
         self.exits[place] += 1;
+    }
+
+    /// How often the guest exited for a reason that has a counter of its own.
+    #[must_use]
+    pub fn exits_for(&self, reason: ExitReason) -> u64 {
+        self.exits.get(reason.number() as usize).copied().unwrap_or(0)
     }
 
     /// How often the guest exited, by reason, the most frequent first.

@@ -188,7 +188,7 @@ impl Vcpu {
         let mut vmcs = self.vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours);
         write_controls(&mut vmcs, &vm.controls);
         vmcs.write(field::EPT_POINTER, root.pointer());
-        vmcs.write(field::MSR_BITMAP_ADDRESS, vm.msr_bitmap.address());
+        vmcs.write(field::MSR_BITMAP_ADDRESS, vm.machine.msr_bitmap.address());
         if vm.controls.secondary.enable_vpid() {
             vmcs.write(field::VIRTUAL_PROCESSOR_IDENTIFIER, self.vpid.number());
         }

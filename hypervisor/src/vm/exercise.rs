@@ -14,7 +14,11 @@ use crate::mmu::space::Content;
 use crate::mmu::space::GuestSpace;
 use crate::mmu::space::Ram;
 use crate::vcpu::guest::Guest;
-use crate::vm::machine::Machine;
+use crate::vcpu::msr_policy::MsrAccess;
+use crate::vcpu::msr_policy::MsrIndex;
+use crate::vcpu::msr_policy::Policy;
+use crate::vcpu::msr_policy::policy_of;
+use crate::vmx::exit::ExitReason;
 use alloc::sync::Arc;
 use core::ops::Range;
 use spin::Mutex;
@@ -83,12 +87,12 @@ pub fn execute(guest: &mut Guest<'_>) {
         guest.state.attention = true;
     }
     // Slots that change are written down anew: that is for tests, not for the path of an exit.
-    let outcome = with_heap(|| outcome(guest.machine, exercise, command));
+    let outcome = with_heap(|| outcome(guest, exercise, command));
     exercise.registers.lock().exerciser.end(outcome);
 }
 
-fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u32, Refused> {
-    let (memory, me) = (&machine.memory, current());
+fn outcome(guest: &Guest<'_>, exercise: &Exercise, command: Command) -> Result<u32, Refused> {
+    let (machine, memory, me) = (guest.machine, &guest.machine.memory, current());
     let mut value = 0;
     match command {
         Command::Zap(frames) => memory.zap(me, bytes(&frames)),
@@ -107,8 +111,20 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
         Command::Collapse(frames) => memory.collapse(me, bytes(&frames)),
         Command::Age(frame) => value = u32::from(memory.age(me, frame)),
         Command::Cpus => value = machine.posts.neighbours().count() as u32,
+        Command::InterceptReads { msr, exits } => {
+            machine.intercept(may_pass_through(MsrIndex(msr))?, MsrAccess::Read, exits);
+        }
+        Command::ReadExits => value = guest.state.exits_for(ExitReason::RDMSR) as u32,
     }
     Ok(value)
+}
+
+/// An MSR that the policy passes through: all others have to exit.
+fn may_pass_through(msr: MsrIndex) -> Result<MsrIndex, Refused> {
+    match policy_of(msr) {
+        Policy::PassThrough(_) => Ok(msr),
+        _ => Err(Refused),
+    }
 }
 
 /// Puts something else into the window.

@@ -19,7 +19,10 @@ use crate::memory::FRAME;
 use crate::mmu::GuestPhysical;
 use crate::mmu::space::GuestSpace;
 use crate::vcpu::cpuid::CpuidTable;
+use crate::vcpu::msr_policy::MsrAccess;
+use crate::vcpu::msr_policy::MsrIndex;
 use crate::vm::exercise::Exercise;
+use crate::vm::msr_bitmap::MsrBitmap;
 use crate::vm::post::Posts;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
@@ -78,6 +81,8 @@ pub struct Machine {
     pub cpuid: CpuidTable,
     /// CR4 bits that the processor lets a guest set.
     pub cr4_has: u64,
+    /// Which MSR accesses exit.
+    pub msr_bitmap: MsrBitmap,
     uart: Mutex<UartAndLine>,
     io_apic: Mutex<IoApic>,
     /// The console holds back input because the UART is full.
@@ -93,6 +98,7 @@ impl Machine {
         cr4_has: u64,
         posts: Posts,
         output: GuestOutput,
+        msr_bitmap: MsrBitmap,
     ) -> Self {
         Self {
             memory,
@@ -101,9 +107,17 @@ impl Machine {
             exercise: None,
             cpuid,
             cr4_has,
+            msr_bitmap,
             uart: Mutex::default(),
             io_apic: Mutex::default(),
             input_waits: AtomicBool::new(false),
+        }
+    }
+
+    /// Has such accesses of all vCPUs exit from their next entries on, or not.
+    pub fn intercept(&self, msr: MsrIndex, access: MsrAccess, exits: bool) {
+        if self.msr_bitmap.set(msr, access, exits) {
+            self.posts.nudge_all();
         }
     }
 

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod memory_layout;
 #[cfg(test)]
 pub(crate) mod model;
+pub mod msr_bitmap;
 pub mod post;
 
 use crate::console::guest_output::GuestOutput;
@@ -23,7 +24,6 @@ use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::irqchip::local_apic::LocalApic;
 use crate::memory::FRAME;
-use crate::memory::Frames;
 use crate::memory::OutOfFrames;
 use crate::mmu;
 use crate::mmu::Coherence;
@@ -36,7 +36,6 @@ use crate::vcpu::cpuid::CrystalClock;
 use crate::vcpu::cpuid::Offered;
 use crate::vcpu::cpuid::Profile;
 use crate::vcpu::end::End;
-use crate::vcpu::msr_policy;
 use crate::vcpu::state::State;
 use crate::vm::bundle::Bundle;
 use crate::vm::bundle::BundleError;
@@ -52,6 +51,7 @@ use crate::vm::manifest::MOST_VCPUS;
 use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::LEGACY_VIDEO;
 use crate::vm::memory_layout::MemoryLayout;
+use crate::vm::msr_bitmap::MsrBitmap;
 use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
 use crate::vmx::capabilities::Capabilities;
@@ -108,8 +108,6 @@ pub struct Vm {
     pub name: String,
     /// Memory, CPUID and devices.
     pub machine: Machine,
-    /// Which MSR accesses exit.
-    pub msr_bitmap: Frames,
     /// What its vCPUs run with.
     pub controls: Controls,
     /// The processor's revision of VMCSs.
@@ -224,7 +222,8 @@ impl Vm {
         // Roots are never alike, and a machine has at least one.
         let id = memory.root().id().number();
         let enlightened = offer.nested.map(|nested| Enlightened::new(nested, id, false)).transpose()?;
-        let mut machine = Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output);
+        let mut machine =
+            Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
         if config.exerciser {
             machine.exercise = Some(Exercise::new(&machine.memory)?);
         }
@@ -232,7 +231,6 @@ impl Vm {
         let vm = Self {
             name: config.name.clone(),
             machine,
-            msr_bitmap: msr_bitmap()?,
             controls: if place.pinned { offer.controls } else { offer.shared_controls },
             revision: offer.vmx.revision,
             enlightened,
@@ -361,14 +359,6 @@ fn profile(config: &VmConfig, offer: &Offer<'_>) -> Profile {
 
 fn timer_input_tick(tsc_hz: u64) -> NonZeroU32 {
     NonZeroU32::new(CrystalClock::of(tsc_hz).tsc_ticks).unwrap_or(NonZeroU32::MIN)
-}
-
-fn msr_bitmap() -> Result<Frames, OutOfFrames> {
-    let mut page = [0; FRAME as usize];
-    msr_policy::fill_bitmap(&mut page);
-    let frames = Frames::one()?;
-    frames.copy_in(0, &page);
-    Ok(frames)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::mmu::GuestSpace;
 use crate::mmu::space::Content;
 use crate::vcpu::model;
 use crate::vm::machine::Machine;
+use crate::vm::msr_bitmap::MsrBitmap;
 use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
 use core::mem;
@@ -73,7 +74,8 @@ pub(crate) fn cpu(number: usize) -> CpuNumber {
 pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machine {
     let address = |id| LocalApic::new(id, id == 0, NonZeroU32::MIN).address();
     let posts = posts((0..vcpus).map(address), neighbours);
-    Machine::new(memory(), model::cpuid(), model::CR4_HAS, posts, GuestOutput::Bytes)
+    let msr_bitmap = MsrBitmap::new().expect("the host has memory");
+    Machine::new(memory(), model::cpuid(), model::CR4_HAS, posts, GuestOutput::Bytes, msr_bitmap)
 }
 
 /// For vCPUs whose local APICs listen to `addresses`, at home on the CPUs in turn.

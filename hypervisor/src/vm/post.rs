@@ -113,6 +113,15 @@ impl Posts {
         }
     }
 
+    /// Has every vCPU look, before its next entry, at what its machine shows to all.
+    pub fn nudge_all(&self) {
+        for post in &self.posts {
+            if post.mailbox.nudge() {
+                self.neighbours.notify(post.home());
+            }
+        }
+    }
+
     /// Whether nothing waits for any of them.
     #[must_use]
     pub fn are_empty(&self) -> bool {

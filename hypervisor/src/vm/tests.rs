@@ -20,7 +20,6 @@ fn vm(vcpus: u32, neighbours: &'static ModelNeighbours) -> Vm {
     Vm {
         name: String::from("a"),
         machine: model::machine(vcpus, neighbours),
-        msr_bitmap: msr_bitmap().expect("the host has memory"),
         controls: controls::required(),
         revision: 1,
         enlightened: None,

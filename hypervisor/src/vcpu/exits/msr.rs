@@ -6,6 +6,7 @@ use crate::irqchip::local_apic::Effect;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::msr_policy;
+use crate::vcpu::msr_policy::HeldBy;
 use crate::vcpu::msr_policy::MsrIndex;
 use crate::vcpu::msr_policy::Policy;
 use crate::vcpu::msr_policy::Register;
@@ -45,8 +46,23 @@ fn value_of(guest: &Guest<'_>, msr: MsrIndex) -> Result<u64, Exception> {
     match policy_of(msr) {
         Policy::Constant { value, .. } => Ok(value),
         Policy::Emulated(register) => value_of_register(guest, register, msr),
-        // A passed-through one exits only if the bitmap says other than the table.
-        Policy::PassThrough(_) | Policy::Refused => Err(Exception::GeneralProtection),
+        Policy::PassThrough(held_by) => value_held(guest, msr, held_by).ok_or(Exception::GeneralProtection),
+        Policy::Refused => Err(Exception::GeneralProtection),
+    }
+}
+
+/// What a read without an exit gets. It exits only while the bitmap says other than the table.
+#[cold]
+fn value_held(guest: &Guest<'_>, msr: MsrIndex, held_by: HeldBy) -> Option<u64> {
+    let vmcs = &guest.vmcs;
+    match (held_by, msr) {
+        (HeldBy::Processor, _) => guest.state.processor.msr(msr),
+        (HeldBy::Vmcs, MsrIndex::SYSENTER_CS) => Some(vmcs.read(field::GUEST_IA32_SYSENTER_CS).into()),
+        (HeldBy::Vmcs, MsrIndex::SYSENTER_ESP) => Some(vmcs.read(field::GUEST_IA32_SYSENTER_ESP)),
+        (HeldBy::Vmcs, MsrIndex::SYSENTER_EIP) => Some(vmcs.read(field::GUEST_IA32_SYSENTER_EIP)),
+        (HeldBy::Vmcs, MsrIndex::FS_BASE) => Some(vmcs.read(field::GUEST_FS_BASE)),
+        (HeldBy::Vmcs, MsrIndex::GS_BASE) => Some(vmcs.read(field::GUEST_GS_BASE)),
+        (HeldBy::Vmcs, _) => None,
     }
 }
 

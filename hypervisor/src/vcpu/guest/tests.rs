@@ -2,6 +2,7 @@
 //! How a guest goes on after an instruction that was played for it.
 
 mod messages;
+mod msr_bitmap;
 
 use super::*;
 use crate::vcpu::model::LENGTH;

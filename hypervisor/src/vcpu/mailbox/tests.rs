@@ -74,6 +74,18 @@ fn who_finds_it_empty_has_to_notify_and_those_after_need_not() {
 }
 
 #[test]
+fn a_nudge_has_the_vcpu_notified_and_changes_nothing_of_it() {
+    let (mailbox, mut model) = (Mailbox::default(), running());
+    let before = observed(&mut model);
+    assert!(mailbox.nudge());
+    assert!(!mailbox.nudge() && !mailbox.is_empty());
+    assert_eq!(mailbox.drain(&mut model.guest()), Ok(()));
+    assert!(mailbox.is_empty());
+    assert_eq!(observed(&mut model), before);
+    assert!(mailbox.nudge(), "and again");
+}
+
+#[test]
 fn what_nobody_takes_is_not_posted() {
     let mailbox = Mailbox::default();
     for delivery in [DeliveryMode::Smi, DeliveryMode::ExtInt] {

@@ -6,17 +6,24 @@ use super::POLICY;
 use super::Policy;
 
 /// The page that the VMCS points to. A set bit makes the access exit; an MSR without a bit always exits.
-pub type MsrBitmap = [u8; 4096];
+pub type BitmapPage = [u8; 4096];
+
+/// What is done to an MSR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MsrAccess {
+    /// RDMSR.
+    Read,
+    /// WRMSR.
+    Write,
+}
 
 /// One bit for each of this many MSRs, in each of the four parts.
 const RANGE: u32 = 0x2000;
 /// Where the upper of the two ranges of MSRs starts.
 const HIGH: u32 = 0xC000_0000;
-/// The bytes of one part. They are, in order: reads low, reads high, writes low, writes high.
-const PART: usize = RANGE as usize / 8;
 
 /// Makes everything exit but what the policy passes through.
-pub fn fill_bitmap(page: &mut MsrBitmap) {
+pub fn fill_bitmap(page: &mut BitmapPage) {
     page.fill(0xFF);
     for row in POLICY.iter().filter(|row| matches!(row.policy, Policy::PassThrough(_))) {
         for index in row.first.0..=row.last.0 {
@@ -25,16 +32,29 @@ pub fn fill_bitmap(page: &mut MsrBitmap) {
     }
 }
 
-fn pass_through(page: &mut MsrBitmap, msr: MsrIndex) {
-    let (reads, number) = match msr.0 {
-        index @ 0..RANGE => (0, index as usize),
-        index @ HIGH.. if index - HIGH < RANGE => (PART, (index - HIGH) as usize),
-        _ => unreachable!("the table passes {msr} through, which has no bit"),
-    };
-    let writes = reads + 2 * PART;
-    for part in [reads, writes] {
-        page[part + number / 8] &= !(1 << (number % 8));
+fn pass_through(page: &mut BitmapPage, msr: MsrIndex) {
+    for access in [MsrAccess::Read, MsrAccess::Write] {
+        let Some(bit) = bit_of(msr, access) else {
+            unreachable!("the table passes {msr} through, which has no bit")
+        };
+        page[bit / 8] &= !(1 << (bit % 8));
     }
+}
+
+/// Which bit of the page says whether an access exits; `None` for an MSR of which all accesses do.
+#[must_use]
+pub const fn bit_of(msr: MsrIndex, access: MsrAccess) -> Option<usize> {
+    // The parts are, in order: reads low, reads high, writes low, writes high.
+    let in_part = match msr.0 {
+        index @ 0..RANGE => index,
+        index @ HIGH.. if index - HIGH < RANGE => RANGE + (index - HIGH),
+        _ => return None,
+    };
+    let part = match access {
+        MsrAccess::Read => 0,
+        MsrAccess::Write => 2 * RANGE,
+    };
+    Some((part + in_part) as usize)
 }
 
 #[cfg(test)]
@@ -43,7 +63,7 @@ mod tests {
     use crate::vcpu::msr_policy::policy_of;
 
     /// Whether an access exits, by the manual's rule.
-    fn exits(page: &MsrBitmap, msr: u32, write: bool) -> bool {
+    fn exits(page: &BitmapPage, msr: u32, write: bool) -> bool {
         let (range, bit) = match msr {
             0x0000_0000..=0x0000_1FFF => (0, msr),
             0xC000_0000..=0xC000_1FFF => (1, msr & 0x1FFF),

@@ -8,7 +8,9 @@ mod bitmap;
 mod index;
 mod values;
 
-pub use self::bitmap::MsrBitmap;
+pub use self::bitmap::BitmapPage;
+pub use self::bitmap::MsrAccess;
+pub use self::bitmap::bit_of;
 pub use self::bitmap::fill_bitmap;
 pub use self::index::MsrIndex;
 pub use self::values::DEBUGCTL_SUPPORTED;

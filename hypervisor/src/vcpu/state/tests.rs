@@ -24,9 +24,10 @@ fn use_all(state: &mut State) {
         tsc_adjust,
         misc_enable,
         processor,
-        // What this CPU owes and where it is to go on, and statistics: no state of a processor.
+        // What this CPU owes, where it is to go on, what L0 was told, and statistics: no state of a processor.
         flush_guest_physical: _,
         moves_on: _,
+        msr_bitmap_seen: _,
         refused: _,
         exits: _,
     } = state;

@@ -31,6 +31,11 @@ const WHERE: u32 = 8;
 const COLLAPSE: u32 = 9;
 const AGE: u32 = 10;
 const CPU_COUNT: u32 = 11;
+const INTERCEPT_READS: u32 = 12;
+const READ_EXITS: u32 = 13;
+
+/// Its reads reach the processor, unless they are made to exit.
+const KERNEL_GS_BASE: u32 = 0xc000_0102;
 
 /// The frame of [`DATA`].
 const FRAME_OF_DATA: u32 = (DATA / FRAME) as u32;
@@ -111,7 +116,8 @@ fn what_means_nothing_is_refused_and_the_next_command_is_not() {
     let mut model = with_exerciser();
     for (number, a, b) in [
         (0, 0, 0),
-        (12, 0, 0),
+        (14, 0, 0),
+        (INTERCEPT_READS, KERNEL_GS_BASE, 2),
         (u32::MAX, 0, 0),
         (WINDOW, 4, 0),
         (LOG_FETCH, 0, 33),
@@ -232,6 +238,35 @@ fn counters_are_those_of_the_machine_by_number() {
     assert_eq!(touch(&model, DATA, READ), Fault::Spurious);
     let after = [6, 7].map(|number| command(&mut model, COUNTER, number, 0).expect("there is one"));
     assert_eq!(after, [before[0] + 2, before[1] + 1]);
+}
+
+#[test]
+fn reads_of_an_msr_exit_while_they_are_asked_to_and_each_vcpu_counts_its_own() {
+    let mut model = with_exerciser();
+    let bits = |model: &Model| model.machine.msr_bitmap.changes();
+    assert_eq!(command(&mut model, READ_EXITS, 0, 0), Some(0));
+    assert_eq!(command(&mut model, INTERCEPT_READS, KERNEL_GS_BASE, 1), Some(0));
+    assert_eq!(bits(&model), 1);
+    assert_eq!(model.neighbours.take().notified.len(), CPUS, "all vCPUs");
+    for _ in 0..3 {
+        model.state.count(ExitReason::RDMSR);
+    }
+    assert_eq!(command(&mut model, READ_EXITS, 0, 0), Some(3));
+    assert_eq!(command(&mut model, INTERCEPT_READS, KERNEL_GS_BASE, 0), Some(0));
+    assert_eq!(bits(&model), 2);
+    let mut sibling = model.sibling(1);
+    assert_eq!(command(&mut sibling, READ_EXITS, 0, 0), Some(0));
+}
+
+#[test]
+fn what_has_to_exit_or_has_no_bit_cannot_be_switched() {
+    let mut model = with_exerciser();
+    for msr in [0x10, 0x1b, 0xc000_0080, 0x830, 0x4000_0000, 0x480, u32::MAX] {
+        for exits in [0, 1] {
+            assert_eq!(command(&mut model, INTERCEPT_READS, msr, exits), None, "{msr:#x}");
+        }
+    }
+    assert_eq!(model.machine.msr_bitmap.changes(), 0);
 }
 
 #[test]

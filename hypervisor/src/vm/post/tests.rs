@@ -86,6 +86,22 @@ fn a_message_for_everyone_else_is_not_left_for_its_sender() {
 }
 
 #[test]
+fn a_nudge_reaches_every_vcpu_and_each_cpu_is_notified_once_until_it_has_looked() {
+    let neighbours = ModelNeighbours::new();
+    let posts = posts(neighbours);
+    posts.nudge_all();
+    let all: Vec<_> = (0..posts.count()).map(cpu).collect();
+    assert_eq!(neighbours.take().notified, all);
+    assert!((0..posts.count()).all(|vcpu| !posts.of(vcpu).mailbox.is_empty()));
+    posts.nudge_all();
+    assert_eq!(neighbours.take().notified, []);
+    let _ = take_all(&posts);
+    assert!(posts.are_empty());
+    posts.nudge_all();
+    assert_eq!(neighbours.take().notified, all);
+}
+
+#[test]
 fn what_addresses_nobody_is_left_nowhere_and_nobody_is_notified() {
     let neighbours = ModelNeighbours::new();
     let posts = posts(neighbours);

@@ -58,15 +58,53 @@ fn x2apic() -> Model {
 }
 
 #[test]
-fn what_is_hidden_or_passed_through_is_refused_and_changes_nothing() {
+fn what_is_hidden_is_refused_and_changes_nothing() {
     let mut model = Model::long_64();
     let hidden = [0x3a, 0x48, 0xce, 0xfe, 0x10a, 0x2ff, 0x38f, 0x480, 0x4000_0000, 0xc001_0015, u32::MAX];
-    let passed_through =
-        [MsrIndex::LSTAR.0, MsrIndex::FS_BASE.0, MsrIndex::SYSENTER_EIP.0, MsrIndex::TSC_AUX.0];
     let without_xsaves = 0xda0;
-    for msr in hidden.into_iter().chain(passed_through).chain([without_xsaves]) {
+    for msr in hidden.into_iter().chain([without_xsaves]) {
         refuses_read(&mut model, msr);
         refuses_write(&mut model, msr, 0);
+    }
+}
+
+/// Each from where the guest's own WRMSR has put it, without an exit.
+#[test]
+fn what_is_passed_through_is_read_all_the_same_where_the_bitmap_has_it_exit() {
+    let mut model = Model::long_64();
+    model.write(field::GUEST_IA32_SYSENTER_CS, 0x1111);
+    let in_vmcs = [
+        (MsrIndex::SYSENTER_ESP, field::GUEST_IA32_SYSENTER_ESP),
+        (MsrIndex::SYSENTER_EIP, field::GUEST_IA32_SYSENTER_EIP),
+        (MsrIndex::FS_BASE, field::GUEST_FS_BASE),
+        (MsrIndex::GS_BASE, field::GUEST_GS_BASE),
+    ];
+    for (msr, field) in in_vmcs {
+        model.write(field, 0xffff_8000_0000_0000 | u64::from(msr.0));
+    }
+    assert_eq!(rdmsr(&mut model, MsrIndex::SYSENTER_CS.0), 0x1111);
+    for (msr, _) in in_vmcs {
+        assert_eq!(rdmsr(&mut model, msr.0), 0xffff_8000_0000_0000 | u64::from(msr.0));
+    }
+    for msr in msr_policy::held_by_processor() {
+        assert_eq!(rdmsr(&mut model, msr.0), 0, "as RESET leaves it");
+    }
+}
+
+#[test]
+fn no_msr_that_is_passed_through_is_forgotten_where_it_exits() {
+    let mut model = Model::long_64();
+    let all = (0..0x2000).chain(0xc000_0000..0xc000_2000);
+    let passed_through = all.filter(|&msr| matches!(policy_of(MsrIndex(msr)), Policy::PassThrough(_)));
+    assert_eq!(passed_through.map(|msr| _ = rdmsr(&mut model, msr)).count(), 11);
+}
+
+/// Nobody has writes of them exit.
+#[test]
+fn writes_of_what_is_passed_through_are_refused_where_they_exit() {
+    let mut model = Model::long_64();
+    for msr in [MsrIndex::LSTAR, MsrIndex::FS_BASE, MsrIndex::SYSENTER_EIP, MsrIndex::TSC_AUX] {
+        refuses_write(&mut model, msr.0, 0);
     }
 }
 

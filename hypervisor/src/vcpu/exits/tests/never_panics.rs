@@ -183,7 +183,7 @@ fn meanwhile() -> impl Strategy<Value = Meanwhile> {
     prop_oneof![
         3 => message.prop_map(Meanwhile::Send),
         2 => (address(), any::<bool>()).prop_map(|(address, write)| Meanwhile::Touch(address, write)),
-        3 => (0_u32..13, operand(), operand()).prop_map(|(number, a, b)| Meanwhile::Command(number, a, b)),
+        3 => (0_u32..15, operand(), operand()).prop_map(|(number, a, b)| Meanwhile::Command(number, a, b)),
         2 => (0_u32..5).prop_map(|content| Meanwhile::Command(5, content, 0)),
         1 => any::<u8>().prop_map(Meanwhile::Type),
     ]

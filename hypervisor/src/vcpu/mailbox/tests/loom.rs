@@ -74,3 +74,36 @@ fn an_init_arrives_whatever_comes_with_it() {
         });
     }
 }
+
+/// The nudge may find the mailbox notified for already.
+#[test]
+fn what_was_changed_before_a_nudge_is_seen_by_who_takes_it() {
+    model(|| {
+        let mailbox = Arc::new(Mailbox::default());
+        let notified = Arc::new(AtomicBool::new(false));
+        let changes = Arc::new(AtomicU64::new(0));
+        let look = || {
+            let looks = notified.swap(false, Ordering::Acquire);
+            looks.then(|| (mailbox.take(), changes.load(Ordering::Relaxed)).1)
+        };
+        let [changer, poster] = [true, false].map(|changes_something| {
+            let (mailbox, notified, changes) = (mailbox.clone(), notified.clone(), changes.clone());
+            thread::spawn(move || {
+                let was_empty = if changes_something {
+                    changes.fetch_add(1, Ordering::Relaxed);
+                    mailbox.nudge()
+                } else {
+                    mailbox.post(NON_MASKABLE)
+                };
+                if was_empty {
+                    notified.fetch_or(true, Ordering::AcqRel);
+                }
+            })
+        });
+        let early = look();
+        for sender in [changer, poster] {
+            sender.join().expect("posting does not panic");
+        }
+        assert_eq!(look().or(early), Some(1));
+    });
+}
