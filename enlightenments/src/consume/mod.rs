@@ -17,6 +17,7 @@
 
 mod bit;
 mod capabilities;
+mod capability;
 mod cpuid_source;
 mod feature;
 pub mod guest_mapping;
@@ -29,13 +30,15 @@ mod partition;
 mod shared_page;
 mod surroundings;
 mod switches;
+#[cfg(test)]
+mod tests;
 mod virtual_processor;
 
 pub use bit::Bit;
 pub use bit::Register;
 pub use capabilities::Capabilities;
-pub use capabilities::Capability;
-pub use capabilities::WhyNot;
+pub use capability::Capability;
+pub use capability::WhyNot;
 pub use cpuid_source::CpuidSource;
 pub use cpuid_source::NativeCpuid;
 pub use feature::Feature;
