@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The view of what is offered, what is in use, and why not, feature by feature.
 
+use super::Capability;
 use super::Feature;
 use super::HyperV;
-use super::Missing;
 use super::Obstacle;
 use super::Surroundings;
 use super::Switches;
+use super::WhyNot;
 use core::fmt;
 
 /// What we know of each [`Feature`]. Its `Display` is a table with one row per feature.
@@ -139,74 +140,6 @@ const fn is_known(feature: Feature) -> bool {
     )
 }
 
-/// One row of the table.
-#[derive(Clone, Copy, Debug)]
-pub struct Capability {
-    /// What it is about.
-    pub feature: Feature,
-    /// Why it is not in use, or `None` where it is.
-    pub why_not: Option<WhyNot>,
-}
-
-/// Why a feature is not in use.
-#[derive(Clone, Copy, Debug)]
-pub enum WhyNot {
-    /// L0 does not offer it.
-    NotOffered(Missing),
-    /// L0 offers it, but it is of no use without this other one, which we cannot use.
-    Needs(Feature),
-    /// The operator has switched it off.
-    SwitchedOff,
-    /// L0 offers it, but did not let us use it when we tried.
-    Refused {
-        /// On which CPU, where every one has to have it.
-        cpu: Option<u32>,
-        /// What went wrong.
-        obstacle: Obstacle,
-    },
-    /// Nothing is in the way, but this version does not know how to use it.
-    NotUsedByThisVersion,
-    /// Nothing is in the way, but nobody has tried, or not yet.
-    NotTried,
-}
-
-impl Capability {
-    /// Whether L0 offers the feature.
-    #[must_use]
-    pub const fn is_offered(&self) -> bool {
-        !matches!(self.why_not, Some(WhyNot::NotOffered(_)))
-    }
-
-    /// Whether we use it.
-    #[must_use]
-    pub const fn is_in_use(&self) -> bool {
-        self.why_not.is_none()
-    }
-}
-
-impl fmt::Display for WhyNot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotOffered(missing) => write!(f, "not offered: {missing}"),
-            Self::Needs(feature) => write!(f, "needs {}", feature.name()),
-            Self::SwitchedOff => f.write_str("switched off"),
-            Self::Refused { cpu: None, obstacle } => write!(f, "refused: {obstacle}"),
-            Self::Refused { cpu: Some(cpu), obstacle } => write!(f, "refused on CPU {cpu}: {obstacle}"),
-            Self::NotUsedByThisVersion => f.write_str("not used by this version"),
-            Self::NotTried => f.write_str("not tried"),
-        }
-    }
-}
-
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let yes_or_no = |yes| if yes { "yes" } else { "no" };
-        let [offered, in_use] = [self.is_offered(), self.is_in_use()].map(yes_or_no);
-        write!(f, "{:<36} {offered:<8} {in_use:<7}", self.feature.name())?;
-        self.why_not.map_or(Ok(()), |why_not| write!(f, " {why_not}"))
-    }
-}
-
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<36} {:<8} {:<7} why not", "feature", "offered", "in use")?;
@@ -216,12 +149,9 @@ impl fmt::Display for Capabilities {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Surroundings;
     use super::super::model::ModelCpuid;
-    use super::Capabilities;
-    use super::Feature;
-    use super::Switches;
-    use super::WhyNot;
+    use super::*;
+    use hyperv_bindings::hypercall::Status;
     use proptest::prelude::*;
 
     fn capabilities(cpuid: &ModelCpuid) -> Capabilities {
@@ -359,6 +289,67 @@ mod tests {
                 if capabilities.may_use(feature) { "not tried" } else { "not used by this version" };
             assert_eq!(capabilities.get(feature).why_not.unwrap().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn what_this_version_knows_needs_nothing_that_it_does_not() {
+        let known = Feature::all().filter(|feature| is_known(*feature));
+        assert!(known.flat_map(Feature::needs).all(|needed| is_known(*needed)));
+    }
+
+    #[test]
+    fn in_use_is_what_was_settled_and_only_while_what_it_needs_is_not_refused() {
+        let mut capabilities = capabilities(&ModelCpuid::everything());
+        capabilities.settle(Feature::HypercallPage, Ok(()));
+        capabilities.settle(Feature::GuestMappingFlush, Ok(()));
+        assert!(capabilities.is_in_use(Feature::GuestMappingFlush));
+        capabilities.settle(Feature::HypercallPage, Err(Obstacle::Other("gone")));
+        assert!(!capabilities.is_in_use(Feature::GuestMappingFlush));
+        let row = capabilities.get(Feature::GuestMappingFlush).why_not.unwrap().to_string();
+        assert_eq!(row, "needs hypercall page");
+    }
+
+    #[test]
+    fn first_obstacle_is_the_one_that_counts() {
+        let mut capabilities = capabilities(&ModelCpuid::everything());
+        capabilities.settle(Feature::CrashMsrs, Err(Obstacle::Call(Status::INVALID_PARAMETER)));
+        capabilities.settle(Feature::CrashMsrs, Err(Obstacle::NotTried));
+        capabilities.settle(Feature::CrashMsrs, Ok(()));
+        let row = capabilities.get(Feature::CrashMsrs).to_string();
+        assert!(
+            row.ends_with(" yes      no      refused: the call ends with invalid parameter (0x5)"),
+            "{row}"
+        );
+    }
+
+    #[test]
+    fn what_may_not_be_used_cannot_be_settled() {
+        let surroundings = Surroundings::discover(&ModelCpuid::kvm_with_hyperv());
+        let mut capabilities = Capabilities::of(&surroundings, Switches::parse("-crash", |_| {}));
+        for feature in [Feature::CrashMsrs, Feature::GuestMappingFlush, Feature::SynIc] {
+            let row = capabilities.get(feature).to_string();
+            for outcome in [Ok(()), Err(Obstacle::NotTried)] {
+                capabilities.settle(feature, outcome);
+                assert_eq!(capabilities.get(feature).to_string(), row);
+            }
+        }
+    }
+
+    #[test]
+    fn one_cpu_without_it_is_enough() {
+        let refused = Err(Obstacle::Other("no"));
+        let why_not = |outcomes: &[(u32, Result<(), Obstacle>)]| {
+            let mut capabilities = capabilities(&ModelCpuid::everything());
+            capabilities.settle_on_every_cpu(Feature::VpAssistPage, outcomes.iter().copied());
+            let enlightened = capabilities.calls_for_enlightened_vmcs();
+            assert_eq!(enlightened, capabilities.is_in_use(Feature::VpAssistPage));
+            capabilities.get(Feature::VpAssistPage).why_not.map(|why_not| why_not.to_string())
+        };
+        assert_eq!(why_not(&[(0, Ok(())), (1, Ok(()))]), None);
+        let row = Some("refused on CPU 1: no".into());
+        assert_eq!(why_not(&[(0, Ok(())), (1, refused), (2, Ok(()))]), row);
+        assert_eq!(why_not(&[(0, Ok(())), (1, refused), (2, refused)]), row);
+        assert_eq!(why_not(&[]), Some("not tried".into()));
     }
 
     #[test]

@@ -17,6 +17,7 @@
 
 mod bit;
 mod capabilities;
+mod capability;
 mod cpuid_source;
 pub mod crash;
 mod feature;
@@ -31,13 +32,15 @@ mod shared_page;
 mod surroundings;
 mod switches;
 pub mod time;
+#[cfg(test)]
+mod tests;
 mod virtual_processor;
 
 pub use bit::Bit;
 pub use bit::Register;
 pub use capabilities::Capabilities;
-pub use capabilities::Capability;
-pub use capabilities::WhyNot;
+pub use capability::Capability;
+pub use capability::WhyNot;
 pub use cpuid_source::CpuidSource;
 pub use cpuid_source::NativeCpuid;
 pub use feature::Feature;

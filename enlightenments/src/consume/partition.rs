@@ -113,3 +113,124 @@ fn displace(msrs: &impl SyntheticMsrs) -> Result<(), MsrRefused> {
     let found = Hypercall::from_bits(msrs.read(HYPERCALL).unwrap_or(0));
     msrs.write(HYPERCALL, found.with_enabled(false).with_page_number(0).into_bits())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consume::model::ModelL0;
+
+    const PAGE: u64 = 0x1000;
+    const LINUX: u64 = 0x8100_0006_0C00_0000;
+
+    /// How L0 is bent, and what is to come of it.
+    type Refusal = (fn(&ModelL0), Obstacle);
+
+    /// An L0 that offers everything, and the page of ours for hypercalls.
+    fn l0() -> ModelL0 {
+        let l0 = ModelL0::everything();
+        let _ = l0.page(PAGE);
+        l0
+    }
+
+    fn join(l0: &ModelL0) -> Result<Partition, Obstacle> {
+        Partition::join(&l0.cpu(0), &l0.capabilities(), PAGE)
+    }
+
+    fn refused(msr: u32) -> Obstacle {
+        Obstacle::Refused(MsrRefused { msr })
+    }
+
+    #[test]
+    fn name_is_open_source_of_no_system_with_a_number() {
+        assert_eq!(SATORI.into_bits() >> 56, 0x80);
+        let version = env!("CARGO_PKG_VERSION").split('.').map(|part| part.parse().unwrap());
+        let [major, minor, patch]: [u64; 3] = version.collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(SATORI.into_bits() << 16 >> 16, major << 32 | minor << 16 | patch);
+    }
+
+    #[test]
+    fn name_comes_before_the_page_and_goes_after_it() {
+        let l0 = l0();
+        join(&l0).unwrap().leave(&l0.cpu(0)).unwrap();
+        let [id, none] = [SATORI.into_bits(), 0];
+        let expected = [(GUEST_OS_ID, id), (HYPERCALL, PAGE | 1), (HYPERCALL, 0), (GUEST_OS_ID, none)];
+        assert_eq!(l0.msrs.written(), expected);
+    }
+
+    #[test]
+    fn refusal_of_any_access_is_reported_and_nothing_stays_enabled() {
+        let refusals: [Refusal; 6] = [
+            (|l0| l0.msrs.refuse_writes(0, GUEST_OS_ID), refused(GUEST_OS_ID)),
+            (|l0| l0.msrs.refuse_reads(0, GUEST_OS_ID), refused(GUEST_OS_ID)),
+            (|l0| l0.msrs.forget_writes(0, GUEST_OS_ID), Obstacle::NotTaken { msr: GUEST_OS_ID }),
+            (|l0| l0.msrs.refuse_writes(0, HYPERCALL), refused(HYPERCALL)),
+            (|l0| l0.msrs.refuse_reads(0, HYPERCALL), refused(HYPERCALL)),
+            (|l0| l0.msrs.forget_writes(0, HYPERCALL), Obstacle::NotTaken { msr: HYPERCALL }),
+        ];
+        for (refuse, obstacle) in refusals {
+            let l0 = l0();
+            refuse(&l0);
+            assert_eq!(join(&l0).unwrap_err(), obstacle);
+            assert_eq!(l0.msrs.enabled(), []);
+        }
+    }
+
+    #[test]
+    fn page_of_an_earlier_kernel_is_moved() {
+        let l0 = l0();
+        l0.leave(0, GUEST_OS_ID, LINUX);
+        l0.leave(0, HYPERCALL, 0x5001);
+        let partition = join(&l0).unwrap();
+        assert_eq!(l0.msrs.value(0, HYPERCALL), PAGE | 1);
+        assert_eq!(l0.msrs.value(0, GUEST_OS_ID), SATORI.into_bits());
+        assert_eq!(partition.leave(&l0.cpu(0)), Ok(()));
+        assert_eq!(l0.msrs.enabled(), []);
+    }
+
+    #[test]
+    fn page_that_is_locked_elsewhere_is_refused_and_goes_with_the_name() {
+        for locked in [0x5003, 0x5002, PAGE | 2] {
+            let l0 = l0();
+            l0.leave(0, GUEST_OS_ID, LINUX);
+            l0.leave(0, HYPERCALL, locked);
+            assert_eq!(join(&l0).unwrap_err(), Obstacle::Locked);
+            assert_eq!(l0.msrs.enabled(), []);
+        }
+    }
+
+    #[test]
+    fn page_that_is_locked_where_we_want_it_is_used() {
+        let l0 = l0();
+        l0.leave(0, GUEST_OS_ID, LINUX);
+        l0.leave(0, HYPERCALL, PAGE | 3);
+        let partition = join(&l0).unwrap();
+        assert_eq!(partition.leave(&l0.cpu(0)), Ok(()));
+        assert_eq!(l0.msrs.enabled(), []);
+    }
+
+    #[test]
+    fn reserved_bits_are_written_as_they_were_read() {
+        let l0 = l0();
+        l0.leave(0, HYPERCALL, 0xA50);
+        let partition = join(&l0).unwrap();
+        assert_eq!(l0.msrs.value(0, HYPERCALL), PAGE | 0xA51);
+        partition.leave(&l0.cpu(0)).unwrap();
+        assert_eq!(l0.msrs.value(0, HYPERCALL), 0xA50);
+    }
+
+    #[test]
+    fn page_that_l0_does_not_take_away_is_reported() {
+        let l0 = l0();
+        let partition = join(&l0).unwrap();
+        l0.msrs.refuse_writes(0, HYPERCALL);
+        l0.msrs.forget_writes(0, GUEST_OS_ID);
+        assert_eq!(partition.leave(&l0.cpu(0)), Err(Obstacle::NotTaken { msr: HYPERCALL }));
+    }
+
+    #[test]
+    #[should_panic(expected = "whole page")]
+    fn half_a_page_is_no_hypercall_page() {
+        let l0 = l0();
+        let _ = Partition::join(&l0.cpu(0), &l0.capabilities(), PAGE + 0x800);
+    }
+}

@@ -81,3 +81,66 @@ impl Feature {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn off(value: &str) -> (Vec<Feature>, Vec<String>) {
+        let mut unknown = Vec::new();
+        let switches = Switches::parse(value, |word| unknown.push(word.to_string()));
+        (Feature::all().filter(|feature| switches.is_off(*feature)).collect(), unknown)
+    }
+
+    #[test]
+    fn names_switch_their_features_off() {
+        assert_eq!(off("-evmcs"), (vec![Feature::EnlightenedVmcs], vec![]));
+        assert_eq!(off("-gpa-flush,-evmcs").0, [Feature::EnlightenedVmcs, Feature::GuestMappingFlush]);
+        for feature in Feature::all() {
+            assert_eq!(off(&format!("-{}", feature.switch())).0, [feature]);
+        }
+    }
+
+    #[test]
+    fn none_is_all_of_them_and_nothing_is_none_of_them() {
+        assert!(off("none").0.into_iter().eq(Feature::all()));
+        assert_eq!(off(""), (vec![], vec![]));
+        assert_eq!(off(",,"), (vec![], vec![]));
+    }
+
+    #[test]
+    fn unknown_words_are_handed_on_and_the_others_count() {
+        let (features, unknown) = off("evmcs,-vmcs,-crash,--evmcs,-,-none,EVMCS");
+        assert_eq!(features, [Feature::CrashMsrs]);
+        assert_eq!(unknown, ["evmcs", "-vmcs", "--evmcs", "-", "-none", "EVMCS"]);
+    }
+
+    #[test]
+    fn names_are_the_published_ones_and_can_be_told_apart() {
+        let documented = [
+            (Feature::EnlightenedMsrBitmap, "msr-bitmap"),
+            (Feature::DirectVirtualFlush, "direct-flush"),
+            (Feature::HypercallPage, "hypercall"),
+            (Feature::VpIndex, "vp-index"),
+            (Feature::VpAssistPage, "assist-page"),
+            (Feature::ReferenceTsc, "reference-tsc"),
+            (Feature::ReferenceCounter, "reference-counter"),
+            (Feature::FrequencyMsrs, "frequencies"),
+            (Feature::Reenlightenment, "reenlightenment"),
+            (Feature::TscInvariant, "invariant-tsc"),
+            (Feature::CrashMsrs, "crash"),
+        ];
+        assert!(documented.iter().all(|(feature, name)| feature.switch() == *name));
+        let names: std::collections::BTreeSet<&str> = Feature::all().map(Feature::switch).collect();
+        assert_eq!(names.len(), Feature::COUNT);
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_can_be_read(value in "(-?[a-z0-9-]{0,12},?){0,9}|.{0,40}") {
+            let (_, unknown) = off(&value);
+            prop_assert!(unknown.iter().all(|word| value.contains(word.as_str())));
+        }
+    }
+}

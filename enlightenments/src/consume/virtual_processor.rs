@@ -121,3 +121,106 @@ fn forget_enlightened_vmcs(page: &mut SharedPage) {
     page.write(CURRENT_NESTED_VMCS, 0_u64);
     page.write(NESTED_ENLIGHTENMENTS_CONTROL, 0_u64);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consume::MsrRefused;
+    use crate::consume::model::ModelL0;
+
+    const PAGE: u64 = 0x3000;
+    const CPU: u32 = 5;
+
+    /// How L0 is bent, and what is to come of it.
+    type Refusal = (fn(&ModelL0), Obstacle);
+
+    fn join(l0: &ModelL0) -> VirtualProcessor {
+        VirtualProcessor::join(&l0.cpu(CPU), &l0.capabilities(), l0.page(PAGE))
+    }
+
+    #[test]
+    fn index_is_what_l0_says_and_not_our_number() {
+        assert_eq!(join(&ModelL0::everything()).vp_index(), Ok(0x40 + CPU));
+    }
+
+    #[test]
+    fn assist_page_is_in_place_until_the_processor_leaves() {
+        let l0 = ModelL0::everything();
+        let processor = join(&l0);
+        assert_eq!(processor.assist_page().map(SharedPage::address), Some(PAGE));
+        assert_eq!(l0.msrs.value(CPU, VP_ASSIST_PAGE), PAGE | 1);
+        assert_eq!(processor.leave(&l0.cpu(CPU)).map(|page| page.address()), Some(PAGE));
+        assert_eq!(l0.msrs.value(CPU, VP_ASSIST_PAGE), 0);
+    }
+
+    /// L0's own page, where it has one, comes with the content that it had when it was last in place.
+    #[test]
+    fn enlightened_vmcs_of_an_earlier_kernel_is_forgotten() {
+        let l0 = ModelL0::everything();
+        let left = l0.page(0x9000);
+        l0.leave(CPU, VP_ASSIST_PAGE, 0x9001);
+        assert_eq!(l0.enlightened_vmcs(CPU), Some(0x7000));
+        let processor = join(&l0);
+        assert_eq!(l0.enlightened_vmcs(CPU), None);
+        let page = processor.assist_page().unwrap();
+        assert_eq!(page.read::<u64>(0x20), 0, "nested enlightenments control");
+        assert_eq!(page.read::<u64>(0x30), 0, "current nested VMCS");
+        assert_eq!(left.read::<u64>(0x30), 0, "our page below it is there again");
+    }
+
+    #[test]
+    fn enlightened_vmcs_is_not_left_to_a_next_kernel() {
+        let l0 = ModelL0::everything();
+        let mut processor = join(&l0);
+        let page = processor.assist_page.as_mut().unwrap();
+        page.write(0x20, 1_u64);
+        page.write(0x28, 1_u8);
+        page.write(0x30, 0x8000_u64);
+        assert_eq!(l0.enlightened_vmcs(CPU), Some(0x8000));
+        let page = processor.leave(&l0.cpu(CPU)).unwrap();
+        assert_eq!([0x20, 0x28, 0x30].map(|offset| page.read::<u64>(offset)), [0; 3]);
+        // The next kernel enables its own page, and finds in it what L0 kept.
+        let theirs = l0.page(0xB000);
+        l0.cpu(CPU).write(VP_ASSIST_PAGE, 0xB001).unwrap();
+        assert_eq!([0x20, 0x28, 0x30].map(|offset| theirs.read::<u64>(offset)), [0; 3]);
+        assert_eq!(l0.enlightened_vmcs(CPU), None);
+    }
+
+    #[test]
+    fn refusal_is_reported_and_the_page_not_in_use() {
+        let refused = Obstacle::Refused(MsrRefused { msr: VP_ASSIST_PAGE });
+        let not_taken = Obstacle::NotTaken { msr: VP_ASSIST_PAGE };
+        let refusals: [Refusal; 3] = [
+            (|l0| l0.msrs.refuse_writes(CPU, VP_ASSIST_PAGE), refused),
+            (|l0| l0.msrs.refuse_reads(CPU, VP_ASSIST_PAGE), refused),
+            (|l0| l0.msrs.forget_writes(CPU, VP_ASSIST_PAGE), not_taken),
+        ];
+        for (refuse, obstacle) in refusals {
+            let l0 = ModelL0::everything();
+            refuse(&l0);
+            let processor = join(&l0);
+            assert_eq!(processor.assist_page_outcome(), Err(obstacle));
+            assert!(processor.assist_page().is_none());
+            assert_eq!(processor.vp_index(), Ok(0x40 + CPU));
+            assert_eq!(l0.msrs.enabled(), []);
+        }
+    }
+
+    #[test]
+    fn page_that_l0_does_not_give_back_stays_away() {
+        let l0 = ModelL0::everything();
+        let processor = join(&l0);
+        l0.msrs.forget_writes(CPU, VP_ASSIST_PAGE);
+        assert!(processor.leave(&l0.cpu(CPU)).is_none());
+        assert_eq!(l0.enlightened_vmcs(CPU), None);
+    }
+
+    #[test]
+    fn page_that_was_given_back_can_be_used_again() {
+        let l0 = ModelL0::everything();
+        let page = join(&l0).leave(&l0.cpu(CPU)).unwrap();
+        let processor = VirtualProcessor::join(&l0.cpu(CPU), &l0.capabilities(), page);
+        assert_eq!(processor.assist_page_outcome(), Ok(()));
+        assert!(processor.leave(&l0.cpu(CPU)).is_some());
+    }
+}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Models of CPUID for tests: machines as they are found, and ways to bend them.
+//! CPUID as machines are found to answer it, and ways to bend that.
 
-use super::Bit;
-use super::CpuidSource;
+use crate::consume::Bit;
+use crate::consume::CpuidSource;
 use core::arch::x86_64::CpuidResult;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 ///
 /// It is adversarial: a leaf that is not in the list answers that everything is offered.
 #[derive(Clone, Debug)]
-pub(super) struct ModelCpuid {
+pub(in crate::consume) struct ModelCpuid {
     leaves: BTreeMap<u32, [u32; 4]>,
     asked: RefCell<Vec<u32>>,
 }
@@ -30,12 +30,12 @@ impl ModelCpuid {
     }
 
     /// A CPU on which leaf 0x40000000, if anybody asked, would look like any hypervisor.
-    pub(super) fn bare_metal() -> Self {
+    pub(in crate::consume) fn bare_metal() -> Self {
         Self::of(&[(1, [0x000C_06F2, 0, 0x7FFA_FBFF, 0])])
     }
 
     /// KVM's own interface and no other.
-    pub(super) fn kvm() -> Self {
+    pub(in crate::consume) fn kvm() -> Self {
         Self::of(&[
             (1, [0x000C_06F2, 0, 0xFFFA_FBFF, 0]),
             (0x4000_0000, [0x4000_0001, 0x4B4D_564B, 0x564B_4D56, 0x0000_004D]),
@@ -44,7 +44,7 @@ impl ModelCpuid {
     }
 
     /// KVM with all that it has of Hyper-V's interface, as QEMU's `hv-*` flags turn it on.
-    pub(super) fn kvm_with_hyperv() -> Self {
+    pub(in crate::consume) fn kvm_with_hyperv() -> Self {
         Self::kvm()
             .with_vendor(b"Microsoft Hv")
             .with_max_leaf(0x4000_000A)
@@ -58,7 +58,7 @@ impl ModelCpuid {
 
     /// A Hyper-V guest on Intel with nested virtualization. Version, leaf 0x40000003 and EAX of leaves 0x40000004 and
     /// 0x4000000A are from the boot log of such a guest, as are those of the two below; the rest is made up.
-    pub(super) fn hyperv_intel() -> Self {
+    pub(in crate::consume) fn hyperv_intel() -> Self {
         Self::of(&[
             (1, [0x000C_06F2, 0, 0xFEFA_3203, 0]),
             (0x4000_0000, [0x4000_000B, 0x7263_694D, 0x666F_736F, 0x7648_2074]),
@@ -71,7 +71,7 @@ impl ModelCpuid {
     }
 
     /// The same on AMD: no enlightened VMCS, but the enlightened NPT TLB.
-    pub(super) fn hyperv_amd() -> Self {
+    pub(in crate::consume) fn hyperv_amd() -> Self {
         Self::hyperv_intel()
             .with_leaf(0x4000_0003, [0xAE7F, 0x003B_8030, 0, 0xE0BE_D7B6])
             .with_leaf(0x4000_0004, [0xC2C, 0xFFF, 48, 0])
@@ -79,30 +79,30 @@ impl ModelCpuid {
     }
 
     /// The same without nested virtualization: leaf 0x4000000A is there, and empty.
-    pub(super) fn hyperv_without_nesting() -> Self {
+    pub(in crate::consume) fn hyperv_without_nesting() -> Self {
         Self::hyperv_intel()
             .with_leaf(0x4000_0004, [0x000A_0E24, 0xFFF, 46, 0])
             .with_leaf(0x4000_000A, [0, 0, 0, 0])
     }
 
     /// A Hyper-V that offers every feature that we know.
-    pub(super) fn everything() -> Self {
+    pub(in crate::consume) fn everything() -> Self {
         Self::hyperv_intel()
             .with_leaf(0x4000_0004, [0x000E_4E24, 0xFFF, 46, 0])
             .with_leaf(0x4000_000A, [0x003E_0101, 1, 0, 0])
     }
 
-    pub(super) fn with_leaf(mut self, leaf: u32, registers: [u32; 4]) -> Self {
+    pub(in crate::consume) fn with_leaf(mut self, leaf: u32, registers: [u32; 4]) -> Self {
         self.leaves.insert(leaf, registers);
         self
     }
 
-    pub(super) fn with_max_leaf(mut self, max_leaf: u32) -> Self {
+    pub(in crate::consume) fn with_max_leaf(mut self, max_leaf: u32) -> Self {
         self.leaves.entry(0x4000_0000).or_default()[0] = max_leaf;
         self
     }
 
-    pub(super) fn with_vendor(mut self, vendor: &[u8; 12]) -> Self {
+    pub(in crate::consume) fn with_vendor(mut self, vendor: &[u8; 12]) -> Self {
         for (register, bytes) in vendor.chunks(4).enumerate() {
             let name = u32::from_le_bytes(bytes.try_into().unwrap());
             self.leaves.entry(0x4000_0000).or_default()[register + 1] = name;
@@ -111,15 +111,32 @@ impl ModelCpuid {
     }
 
     /// The same machine with the bit clear that `bit` names.
-    pub(super) fn without(mut self, bit: &Bit) -> Self {
+    pub(in crate::consume) fn without(mut self, bit: &Bit) -> Self {
         let register = &mut self.leaves.get_mut(&bit.leaf).unwrap()[bit.register as usize];
         assert_ne!(*register & 1 << bit.number, 0, "{bit} was not set");
         *register &= !(1 << bit.number);
         self
     }
 
+    /// What a partition may use, if there is a Hyper-V interface that says so.
+    pub(in crate::consume) fn privileges(&self) -> u64 {
+        self.hyperv_register(0x4000_0003)
+    }
+
+    /// What a partition that is a hypervisor itself may use.
+    pub(in crate::consume) fn nested_features(&self) -> u64 {
+        self.hyperv_register(0x4000_000A)
+    }
+
+    /// EAX of a leaf of the interface, or nothing where that is not there.
+    fn hyperv_register(&self, leaf: u32) -> u64 {
+        let eax = |leaf| self.leaves.get(&leaf).map_or(0, |registers| registers[0]);
+        let is_there = eax(0x4000_0001) == 0x3123_7648 && eax(0x4000_0000) >= leaf;
+        if is_there { u64::from(eax(leaf)) } else { 0 }
+    }
+
     /// The leaves that were asked for, in order.
-    pub(super) fn asked(&self) -> Vec<u32> {
+    pub(in crate::consume) fn asked(&self) -> Vec<u32> {
         self.asked.borrow().clone()
     }
 }
