@@ -17,7 +17,9 @@ use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
 use crate::cpu::Cpus;
 use crate::cpu::attention::Attention;
+use crate::cpu::clock::Calibration;
 use crate::cpu::clock::Clock;
+use crate::cpu::clock::Source;
 use crate::cpu::cpus;
 use crate::cpu::descriptors;
 use crate::cpu::descriptors::Descriptors;
@@ -52,6 +54,7 @@ use crate::mmu::Coherence;
 use crate::mmu::flush::Provider;
 use crate::schedule::board::Board;
 use crate::schedule::processor;
+use crate::schedule::processor::Management;
 use crate::vcpu;
 use crate::vm::Offer;
 use crate::vm::bundle::MANIFEST;
@@ -68,8 +71,11 @@ use core::fmt::Display;
 use core::fmt::Write;
 use core::panic::PanicInfo;
 use enlightenments::consume;
+use enlightenments::consume::MsrRefused;
 use enlightenments::consume::NativeCpuid;
 use enlightenments::consume::Surroundings;
+use enlightenments::consume::SyntheticMsrs;
+use enlightenments::consume::time::L0Clock;
 use evmcs::NativeInstructions;
 use evmcs::VmcsSlot;
 use evmcs::controls;
@@ -174,9 +180,12 @@ fn on_own_stack(state: Start) -> ! {
     // takes none that lies in the image.
     let direct_map = unsafe { DirectMap::new(memory_end.max(ALWAYS_MAPPED)) };
     let platform = platform(boot, direct_map);
-    let clock = or_stop(Clock::calibrate(&PORTS, platform.pm_timer));
+    let l0_clock = L0Clock::new(&NoMsrs as &dyn SyntheticMsrs);
+    let Calibration { clock, source, contradiction } =
+        or_stop(Clock::calibrate(&PORTS, platform.pm_timer, &l0_clock));
     console::log::set_clock(clock.tsc_hz());
     report_machine(boot, &platform, clock);
+    report_clock(clock, source, contradiction);
     let cpu = or_stop(cpu(clock, &platform, *descriptors));
     let controls = or_stop(controls(cpu.processor.capabilities().ept));
     // Its tables are made once, here, so that no exit allocates.
@@ -200,7 +209,7 @@ fn on_own_stack(state: Start) -> ! {
     match archive.and_then(|archive| Life::new(archive, offer, when_done)) {
         Some(life) => {
             cpus.notify(cpu.number, Attention::MANAGE);
-            processor::run(cpu, board, Some(life))
+            processor::run(cpu, board, Some(Management { life, l0_clock }))
         }
         None => when_done.stop(),
     }
@@ -300,6 +309,29 @@ fn report_machine(boot: &BootInfo, platform: &Platform, clock: Clock) {
         for row in consume::Capabilities::of(&surroundings).to_string().lines() {
             info!("{row}");
         }
+    }
+}
+
+/// No synthetic MSR is used.
+struct NoMsrs;
+
+impl SyntheticMsrs for NoMsrs {
+    fn read(&self, msr: u32) -> Result<u64, MsrRefused> {
+        Err(MsrRefused { msr })
+    }
+
+    fn write(&self, msr: u32, _: u64) -> Result<(), MsrRefused> {
+        Err(MsrRefused { msr })
+    }
+}
+
+/// Where the clock's rate is from, unless it is measured as on any machine.
+fn report_clock(clock: Clock, source: Source, contradiction: Option<u64>) {
+    if source != Source::Timer {
+        info!("the TSC's rate is {} Hz, {source}", clock.tsc_hz());
+    }
+    if let Some(hz) = contradiction {
+        warn!("the TSC ticks at {hz} Hz {}, which is what is wrong, or that", Source::ReferenceTime);
     }
 }
 

@@ -24,6 +24,8 @@ impl Attention {
     pub const MANAGE: Self = Self(1 << 2);
     /// Something was typed, or a guest has room for what was: for the CPU that reads the console.
     pub const INPUT: Self = Self(1 << 3);
+    /// The machine's time is to be changed: for the CPU that does it, and for the others, who stand still meanwhile.
+    pub const TIME: Self = Self(1 << 4);
 
     /// Whether there is nothing to look at.
     #[must_use]

@@ -2,7 +2,6 @@
 //! Physical CPUs: the tables, interrupts and clock of each, who is there, and how they reach each other.
 
 pub mod attention;
-#[cfg(target_os = "none")]
 pub mod clock;
 pub mod cpus;
 #[cfg(target_os = "none")]
@@ -18,6 +17,7 @@ pub mod likeness;
 #[cfg(target_os = "none")]
 pub mod local_apic;
 pub mod memory_types;
+pub mod migration;
 pub mod number;
 #[cfg(target_os = "none")]
 pub mod others;
@@ -28,6 +28,8 @@ pub mod pic;
 pub mod power;
 #[cfg(target_os = "none")]
 pub mod stop;
+pub mod timekeeper;
+pub mod timeline;
 #[cfg(target_os = "none")]
 pub mod trampoline;
 pub mod tsc_offset;
@@ -60,6 +62,8 @@ pub mod vector {
     pub const SERIAL: u8 = 0x21;
     /// Another CPU wants something: see [`attention`](super::attention).
     pub const KICK: u8 = 0x22;
+    /// The machine below us has been migrated to another: see [`migration`](super::migration).
+    pub const REENLIGHTENMENT: u8 = 0x23;
     /// What the local APIC raises when there is nothing to raise (SDM vol. 3, "Spurious Interrupt").
     pub const SPURIOUS: u8 = 0xff;
 }

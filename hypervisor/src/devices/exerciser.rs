@@ -44,6 +44,8 @@ pub enum Command {
     Age(u64),
     /// The value is the number of physical CPUs.
     Cpus,
+    /// From soon on the TSC is taken for one that ticks A / B times as fast as at the start.
+    Rate(u32, u32),
 }
 
 /// What lies in the 2 MiB from [`Window::START`] on.
@@ -131,6 +133,7 @@ impl Exerciser {
             9 => Command::Collapse(frames),
             10 => Command::Age(u64::from(self.a)),
             11 => Command::Cpus,
+            12 if self.a != 0 && self.b != 0 => Command::Rate(self.a, self.b),
             _ => return None,
         })
     }
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let mut exerciser = Exerciser::default();
-        for number in [0, 12, u32::MAX] {
+        for number in [0, 12, 13, u32::MAX] {
             assert_eq!(exerciser.write(COMMAND, number), None);
             assert_eq!(exerciser.read(COMMAND), 1);
         }

@@ -107,6 +107,9 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
         Command::Collapse(frames) => memory.collapse(me, bytes(&frames)),
         Command::Age(frame) => value = u32::from(memory.age(me, frame)),
         Command::Cpus => value = machine.posts.neighbours().count() as u32,
+        Command::Rate(numerator, denominator) => {
+            machine.posts.neighbours().pretend_rate(numerator, denominator);
+        }
     }
     Ok(value)
 }

@@ -50,6 +50,8 @@ exit_reasons! {
     INVD = 13,
     /// RDPMC.
     RDPMC = 15,
+    /// RDTSC.
+    RDTSC = 16,
     /// RSM.
     RSM = 17,
     /// VMCALL.
@@ -98,6 +100,8 @@ exit_reasons! {
     EPT_MISCONFIGURATION = 49,
     /// INVEPT.
     INVEPT = 50,
+    /// RDTSCP.
+    RDTSCP = 51,
     /// INVVPID.
     INVVPID = 53,
     /// WBINVD or WBNOINVD.
