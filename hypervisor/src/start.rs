@@ -40,6 +40,7 @@ use crate::cpu::trampoline::Trampoline;
 use crate::cpu::vector;
 use crate::hyperv;
 use crate::hyperv::HyperV;
+use crate::hyperv::L0Clock;
 use crate::hyperv::Processors;
 use crate::memory::FRAME;
 use crate::memory::PhysicalRead;
@@ -173,10 +174,11 @@ fn on_own_stack(state: Start) -> ! {
     let platform = platform(boot, direct_map);
     let surroundings = Surroundings::discover(&NativeCpuid);
     let mut hyperv = HyperV::join(&surroundings, switches(boot));
-    let processors = hyperv.as_ref().map(HyperV::processors);
-    let clock = or_stop(Clock::calibrate(&PORTS, platform.pm_timer));
+    let calibration = or_stop(Clock::calibrate(&PORTS, platform.pm_timer, hyperv.clock()));
+    let clock = calibration.clock;
     console::log::set_clock(clock.tsc_hz());
-    report::machine(boot, &platform, clock, &surroundings);
+    report::machine(boot, &platform, calibration, &surroundings);
+    let processors = hyperv.processors();
     let mut cpu = or_stop(cpu(clock, &platform, *descriptors, processors));
     // Its tables are made once, here, so that no exit allocates.
     vcpu::emulate::prepare();
@@ -185,10 +187,8 @@ fn on_own_stack(state: Start) -> ! {
     let likeness = Likeness::of_this_cpu(clock, vmx, processors);
     let others = others(boot, image, direct_map, &platform, cpus, likeness);
     let Support { controls, shared_controls, nested, provider } =
-        or_stop(Support::choose(hyperv.as_mut(), cpus, vmx.ept));
-    if let Some(hyperv) = &hyperv {
-        hyperv.report();
-    }
+        or_stop(Support::choose(&mut hyperv, cpus, vmx.ept));
+    hyperv.report();
     report::footprint(image, memory_end, cpus.count());
     let coherence = Coherence::new(provider, Box::new(cpus));
     let board: &'static Board = Box::leak(Box::new(Board::new(cpus, coherence, clock.tsc_hz())));
@@ -200,7 +200,7 @@ fn on_own_stack(state: Start) -> ! {
     let tsc_hz = clock.tsc_hz();
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, nested };
     let wanted = boot.option("when-done") == Some("power-off");
-    let when_done = WhenDone { hyperv: hyperv.map(Box::new), wanted, power_off: platform.power_off };
+    let when_done = WhenDone { hyperv: Box::new(hyperv), wanted, power_off: platform.power_off };
     let archive = bundle(boot, image, direct_map);
     if archive.is_none() {
         error!("no bundle: give the loader a tar with {MANIFEST} as a module");
@@ -309,19 +309,23 @@ fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
 /// What is to be done when all virtual machines have ended.
 #[derive(Debug)]
 pub struct WhenDone {
-    /// The Hyper-V below, which we leave.
-    hyperv: Option<Box<HyperV>>,
+    /// What L0 was told, which is taken back.
+    hyperv: Box<HyperV>,
     /// Whether the machine is to be powered off.
     wanted: bool,
     power_off: Option<PowerOff>,
 }
 
 impl WhenDone {
+    /// Time as L0 tells it.
+    #[must_use]
+    pub fn l0_clock(&self) -> &L0Clock {
+        self.hyperv.clock()
+    }
+
     /// Does it. All other CPUs have let go of everything, and stop.
     pub fn stop(self) -> ! {
-        if let Some(hyperv) = self.hyperv {
-            hyperv.leave();
-        }
+        self.hyperv.leave();
         if self.wanted {
             info!("powering off");
             console::flush();

@@ -31,9 +31,9 @@ mod partition;
 mod shared_page;
 mod surroundings;
 mod switches;
-pub mod time;
 #[cfg(test)]
 mod tests;
+pub mod time;
 mod virtual_processor;
 
 pub use bit::Bit;

@@ -53,6 +53,7 @@ mod logger {
     use super::Ring;
     use crate::console;
     use crate::cpu::hardware::tsc;
+    use crate::cpu::timeline::Timeline;
     use core::fmt::Write;
     use core::sync::atomic::AtomicU64;
     use core::sync::atomic::Ordering;
@@ -62,14 +63,19 @@ mod logger {
     use log::Record;
     use spin::Mutex;
 
-    static LOGGER: Logger =
-        Logger { ring: Mutex::new(Ring::new()), started: AtomicU64::new(0), tsc_khz: AtomicU64::new(0) };
+    static LOGGER: Logger = Logger {
+        ring: Mutex::new(Ring::new()),
+        timeline: Mutex::new(Timeline::AT_START),
+        started: AtomicU64::new(0),
+        tsc_khz: AtomicU64::new(0),
+    };
 
     struct Logger {
         ring: Mutex<Ring>,
-        /// TSC at the start.
+        timeline: Mutex<Timeline>,
+        /// The machine's time at the start.
         started: AtomicU64,
-        /// Zero until the clock is known; lines are stamped with zero till then.
+        /// Thousands of its ticks in a second. Zero until the clock is known; lines are stamped with zero till then.
         tsc_khz: AtomicU64,
     }
 
@@ -86,6 +92,11 @@ mod logger {
         LOGGER.tsc_khz.store(tsc_hz / 1000, Ordering::Relaxed);
     }
 
+    /// Time goes on like this, since the TSC has been exchanged for another.
+    pub fn follow(timeline: Timeline) {
+        *LOGGER.timeline.lock() = timeline;
+    }
+
     impl Log for Logger {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
             // Libraries speak of what is in a bundle, line by line, which nobody bounds.
@@ -96,7 +107,8 @@ mod logger {
             if !self.enabled(record.metadata()) {
                 return;
             }
-            let ticks = tsc().saturating_sub(self.started.load(Ordering::Relaxed));
+            let now = self.timeline.lock().now();
+            let ticks = now.saturating_sub(self.started.load(Ordering::Relaxed));
             let tsc_khz = self.tsc_khz.load(Ordering::Relaxed);
             let micros = (u128::from(ticks) * 1000).checked_div(u128::from(tsc_khz)).unwrap_or(0);
             let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
@@ -110,6 +122,8 @@ mod logger {
     }
 }
 
+#[cfg(target_os = "none")]
+pub use logger::follow;
 #[cfg(target_os = "none")]
 pub use logger::set_clock;
 

@@ -26,6 +26,8 @@ impl Attention {
     pub const INPUT: Self = Self(1 << 3);
     /// The machine's work is done: the CPU lets go of everything and halts.
     pub const RETIRE: Self = Self(1 << 4);
+    /// The machine's time is to be changed: for the CPU that does it, and for the others, who stand still meanwhile.
+    pub const TIME: Self = Self(1 << 5);
 
     /// Whether there is nothing to look at.
     #[must_use]

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Time: the TSC, and how fast it ticks, measured against a timer whose rate is fixed.
+//! How fast the TSC ticks: as who runs us tells, or measured against a clock whose rate is fixed.
 
 use crate::cpu::hardware::PortIo;
 use crate::cpu::hardware::tsc;
+use crate::cpu::hardware::tsc_in_order;
 use core::fmt;
 use core::hint;
+use enlightenments::consume::SyntheticMsrs;
+use enlightenments::consume::time::L0Clock;
+use enlightenments::consume::time::REFERENCE_HZ;
 
 /// Rate of the programmable interval timer.
 const PIT_HZ: u64 = 1_193_182;
@@ -15,6 +19,11 @@ const PART: u64 = 100;
 /// Reads of a timer before it is taken for dead: more than any takes in a hundredth of a second.
 const PATIENCE: u32 = 10_000_000;
 
+/// The same for L0's reference time, which may take less than ten nanoseconds to read.
+const REFERENCE_PATIENCE: u32 = 4_000_000;
+/// No TSC is slower, in Hz.
+const SLOWEST: u64 = 1_000_000;
+
 /// Nothing to measure the TSC against.
 #[derive(Clone, Copy, Debug)]
 pub struct NoClock;
@@ -23,30 +32,88 @@ impl fmt::Display for NoClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "neither the PIT nor the ACPI timer runs, and CPUID does not tell the TSC's rate: turn one of them on"
+            "neither the PIT nor the ACPI timer runs, and neither CPUID nor a hypervisor tells the TSC's rate: turn one of them on"
         )
     }
 }
 
-/// The machine's time.
+/// How fast the machine's clocks tick.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     tsc_hz: u64,
+    apic_timer_hz: Option<u64>,
+}
+
+/// Where the TSC's rate is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// L0 tells it.
+    L0,
+    /// Measured against the reference time that L0 tells.
+    ReferenceTime,
+    /// Measured against the PIT or the ACPI timer.
+    Timer,
+    /// CPUID tells it.
+    Cpuid,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::L0 => "as L0 tells",
+            Self::ReferenceTime => "by L0's reference time",
+            Self::Timer => "by a timer",
+            Self::Cpuid => "as CPUID tells",
+        })
+    }
+}
+
+/// The clock, and how it was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Calibration {
+    /// The clock.
+    pub clock: Clock,
+    /// Where the TSC's rate is from.
+    pub source: Source,
+    /// What the TSC ticks at by L0's reference time, in Hz, if that is more than a hundredth off what L0 tells.
+    pub contradiction: Option<u64>,
 }
 
 impl Clock {
-    /// Measures the TSC against the PIT or the ACPI timer, or else believes CPUID leaf 0x15: there are machines whose leaf is wrong.
-    pub fn calibrate(ports: &impl PortIo, pm_timer: Option<u16>) -> Result<Self, NoClock> {
-        let once = || against_pit(ports).or_else(|| against_pm_timer(ports, pm_timer?));
-        // Whoever runs us may stop us in the middle, which makes one measurement too long, never too short.
-        let measured = once().map(|first| [once(), once()].into_iter().flatten().fold(first, u64::min));
-        measured.or_else(from_cpuid).filter(|&hz| hz > 0).map(|tsc_hz| Self { tsc_hz }).ok_or(NoClock)
+    /// Asks L0 for the TSC's rate; or else measures it against L0's reference time, the PIT or the ACPI timer, or else believes CPUID
+    /// leaf 0x15: there are machines whose leaf is wrong.
+    pub fn calibrate<M: SyntheticMsrs>(
+        ports: &impl PortIo,
+        pm_timer: Option<u16>,
+        l0: &L0Clock<M>,
+    ) -> Result<Calibration, NoClock> {
+        let by_reference = || against_reference(|| l0.reference_time(tsc_in_order), tsc_in_order);
+        let by_timer = || against_pit(ports).or_else(|| against_pm_timer(ports, pm_timer?));
+        let sources: [(Source, &dyn Fn() -> Option<u64>); 4] = [
+            (Source::L0, &|| l0.tsc_hz()),
+            (Source::ReferenceTime, &|| shortest(by_reference)),
+            (Source::Timer, &|| shortest(by_timer)),
+            (Source::Cpuid, &from_cpuid),
+        ];
+        let found =
+            sources.into_iter().find_map(|(source, rate)| Some((source, rate().filter(|&hz| hz > 0)?)));
+        let (source, tsc_hz) = found.ok_or(NoClock)?;
+        let contradiction =
+            if source == Source::L0 { shortest(by_reference).filter(|&hz| differ(hz, tsc_hz)) } else { None };
+        let clock = Self { tsc_hz, apic_timer_hz: l0.apic_timer_hz() };
+        Ok(Calibration { clock, source, contradiction })
     }
 
     /// Ticks of the TSC in a second.
     #[must_use]
     pub fn tsc_hz(self) -> u64 {
         self.tsc_hz
+    }
+
+    /// Ticks of the local APIC's timer in a second, before its divider, if L0 tells.
+    #[must_use]
+    pub fn apic_timer_hz(self) -> Option<u64> {
+        self.apic_timer_hz
     }
 
     /// Ticks of the TSC in so many microseconds.
@@ -66,6 +133,29 @@ impl Clock {
         }
         true
     }
+}
+
+/// Whether two rates are more than a hundredth apart.
+fn differ(one: u64, other: u64) -> bool {
+    one.abs_diff(other) > other / 100
+}
+
+/// Whoever runs us may stop us in the middle, which makes one measurement too long, never too short.
+fn shortest(measure: impl Fn() -> Option<u64>) -> Option<u64> {
+    let first = measure()?;
+    Some([measure(), measure()].into_iter().flatten().fold(first, u64::min))
+}
+
+/// A hundredth of a second of reference time, which is read with `time`. One that stands still or jumps tells nothing.
+fn against_reference(time: impl Fn() -> Option<u64>, tsc: impl Fn() -> u64) -> Option<u64> {
+    let (first, start) = (time()?, tsc());
+    let passed = (0..REFERENCE_PATIENCE).find_map(|_| {
+        let passed = time().map(|now| now.saturating_sub(first))?;
+        (passed >= REFERENCE_HZ / PART).then(|| (passed, tsc().saturating_sub(start)))
+    });
+    let (reference, ticks) = passed?;
+    let hz = u128::from(ticks) * u128::from(REFERENCE_HZ) / u128::from(reference);
+    u64::try_from(hz).ok().filter(|&hz| hz >= SLOWEST)
 }
 
 /// Channel 2 counts down once from a hundredth of a second; port 0x61 gates it and shows its output.
@@ -107,3 +197,6 @@ fn from_cpuid() -> Option<u64> {
     let leaf = core::arch::x86_64::__cpuid(0x15);
     (u64::from(leaf.ecx) * u64::from(leaf.ebx)).checked_div(u64::from(leaf.eax))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use crate::vm::post::Neighbours;
 use core::fmt;
 use core::hint;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering;
 use spin::Once;
@@ -24,6 +25,8 @@ pub struct Cpus {
     places: PerCpu<Padded<Place>>,
     count: AtomicUsize,
     send_kick: SendKick,
+    /// A rate of the TSC that is to be pretended, if not zero: numerator and denominator, in 32 bits each.
+    pretended_rate: AtomicU64,
 }
 
 /// What the others know of a CPU.
@@ -37,7 +40,12 @@ impl Cpus {
     /// The boot CPU alone, with its APIC id.
     #[must_use]
     pub fn new(boot_apic_id: u32, send_kick: SendKick) -> Self {
-        let cpus = Self { places: PerCpu::default(), count: AtomicUsize::new(0), send_kick };
+        let cpus = Self {
+            places: PerCpu::default(),
+            count: AtomicUsize::new(0),
+            send_kick,
+            pretended_rate: AtomicU64::new(0),
+        };
         cpus.add(boot_apic_id);
         cpus
     }
@@ -85,6 +93,19 @@ impl Cpus {
         }
     }
 
+    /// Has all other CPUs stand still for a change of the time; gives their number.
+    pub fn ask_to_stand_still(&self) -> usize {
+        let others = self.iter().filter(|&(cpu, _)| cpu != current());
+        others.inspect(|&(cpu, _)| self.notify(cpu, Attention::TIME)).count()
+    }
+
+    /// The rate of the TSC that is to be pretended, if one is, once.
+    #[must_use]
+    pub fn take_pretended_rate(&self) -> Option<(u32, u32)> {
+        let rate = self.pretended_rate.swap(0, Ordering::Acquire);
+        (rate != 0).then_some(((rate >> 32) as u32, rate as u32))
+    }
+
     /// Interrupts a CPU, unless it is this one: it leaves its guest soon, or wakes. Comes back at once.
     pub fn kick(&self, cpu: CpuNumber) {
         if cpu != current() {
@@ -120,6 +141,11 @@ impl Neighbours for Cpus {
 
     fn ask_for_input(&self) {
         Self::notify(self, CpuNumber::BOOT, Attention::INPUT);
+    }
+
+    fn pretend_rate(&self, numerator: u32, denominator: u32) {
+        self.pretended_rate.store(u64::from(numerator) << 32 | u64::from(denominator), Ordering::Release);
+        Self::notify(self, CpuNumber::BOOT, Attention::TIME);
     }
 
     fn count(&self) -> usize {

@@ -95,6 +95,15 @@ pub fn tsc_in_order() -> u64 {
     }
 }
 
+/// The time-stamp counter, and IA32_TSC_AUX. The CPU has RDTSCP.
+#[must_use]
+pub fn tsc_and_aux() -> (u64, u32) {
+    let mut aux = 0;
+    // SAFETY: reads two registers.
+    let tsc = unsafe { core::arch::x86_64::__rdtscp(&raw mut aux) };
+    (tsc, aux)
+}
+
 /// Sets the extended control register (which state components XSAVE manages).
 ///
 /// The value must be one that the SDM allows on this CPU, or the instruction faults.

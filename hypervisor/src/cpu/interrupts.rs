@@ -7,6 +7,8 @@
 // UNSAFETY: entry points in assembly, and the table that leads to them.
 #![expect(unsafe_code)]
 
+use crate::cpu::CpuNumber;
+use crate::cpu::attention::Attention;
 use crate::cpu::cpus;
 use crate::cpu::descriptors::interrupt_stack;
 use crate::cpu::local_apic;
@@ -165,6 +167,12 @@ extern "sysv64" fn interrupt(frame: &mut Frame) {
             local_apic::end_of_interrupt();
             if let Some(cpus) = cpus::known() {
                 cpus.ask_for_input();
+            }
+        }
+        vector if vector == u64::from(vector::REENLIGHTENMENT) => {
+            local_apic::end_of_interrupt();
+            if let Some(cpus) = cpus::known() {
+                cpus.notify(CpuNumber::BOOT, Attention::TIME);
             }
         }
         _ => local_apic::end_of_interrupt(),

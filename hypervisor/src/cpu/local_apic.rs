@@ -10,6 +10,8 @@ use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::cpu::hardware::tsc;
 use crate::cpu::interrupt_command::Message;
+use crate::cpu::timekeeper::Time;
+use crate::cpu::timeline::Timeline;
 use crate::cpu::vector;
 use crate::memory::FRAME;
 use crate::memory::OutOfFrames;
@@ -100,7 +102,7 @@ const EARLY: u64 = 10_000;
 enum Timer {
     /// By the value of the TSC.
     Deadline,
-    /// By a count of its own ticks, of which there are so many in 2^32 ticks of the TSC.
+    /// By a count of its own ticks, of which there are so many in 2^32 ticks of the machine's time.
     OneShot { ticks: u64 },
 }
 
@@ -109,6 +111,9 @@ enum Timer {
 pub struct LocalApic {
     face: Face,
     timer: Timer,
+    clock: Clock,
+    /// How the TSC and the machine's time go together.
+    timeline: Timeline,
     /// The deadline that is set, so that setting the same again costs nothing.
     armed: Option<u64>,
 }
@@ -162,11 +167,14 @@ impl LocalApic {
             Timer::Deadline
         } else {
             face.write(DIVIDE_CONFIGURATION, DIVIDE_BY_1);
-            let ticks = measure_ticks(face, clock);
+            let ticks = match clock.apic_timer_hz() {
+                Some(hz) => ticks_at(hz, clock),
+                None => measure_ticks(face, clock),
+            };
             face.write(LVT_TIMER, u32::from(vector::TIMER));
             Timer::OneShot { ticks }
         };
-        Ok(Self { face, timer, armed: None })
+        Ok(Self { face, timer, clock, timeline: Timeline::AT_START, armed: None })
     }
 
     /// This CPU's APIC id.
@@ -178,7 +186,22 @@ impl LocalApic {
         }
     }
 
-    /// Raises [`vector::TIMER`] once the TSC is past `deadline`, or never. Replaces what was set before.
+    /// How this CPU's TSC and the machine's time go together.
+    #[must_use]
+    pub fn timeline(&self) -> Timeline {
+        self.timeline
+    }
+
+    /// The TSC has been exchanged for another: time goes on like this. What was set before is to be set again.
+    pub fn follow(&mut self, time: Time) {
+        self.timeline = time.timeline;
+        self.armed = None;
+        if let (Timer::OneShot { ticks }, Some(hz)) = (&mut self.timer, time.apic_timer_hz) {
+            *ticks = ticks_at(hz, self.clock);
+        }
+    }
+
+    /// Raises [`vector::TIMER`] once the machine's time is past `deadline`, or never. Replaces what was set before.
     pub fn set_timer(&mut self, deadline: Option<u64>) {
         if self.armed != deadline {
             self.armed = deadline;
@@ -191,7 +214,7 @@ impl LocalApic {
     pub fn may_have_fired(&mut self) -> bool {
         let fired = match (self.timer, self.armed) {
             (_, None) => false,
-            (Timer::Deadline, Some(deadline)) => deadline <= tsc().saturating_add(EARLY),
+            (Timer::Deadline, Some(deadline)) => deadline <= self.timeline.now().saturating_add(EARLY),
             // It can be early: its ticks are coarser.
             (Timer::OneShot { .. }, Some(_)) => true,
         };
@@ -205,13 +228,14 @@ impl LocalApic {
         match (self.timer, deadline) {
             (Timer::Deadline, deadline) => {
                 // Zero would mean "never"; one is as long past.
-                let value = deadline.map_or(0, |tsc| tsc.max(1));
+                let value = deadline.map_or(0, |time| self.timeline.deadline(time).max(1));
                 // SAFETY: the CPU has it, as CPUID says, and it takes any value.
                 unsafe { NativeMsrs.write(IA32_TSC_DEADLINE, value) };
             }
             (Timer::OneShot { .. }, None) => self.face.write(INITIAL_COUNT, 0),
             (Timer::OneShot { ticks }, Some(deadline)) => {
-                let wait = (u128::from(deadline.saturating_sub(tsc())) * u128::from(ticks)) >> 32;
+                let wait =
+                    (u128::from(deadline.saturating_sub(self.timeline.now())) * u128::from(ticks)) >> 32;
                 self.face.write(INITIAL_COUNT, wait.clamp(1, u128::from(u32::MAX)) as u32);
             }
         }
@@ -322,6 +346,11 @@ fn wait_until_sent(face: Face) {
         face.read(INTERRUPT_COMMAND_LOW) & SEND_PENDING == 0
     };
     let _ = (0..PATIENCE).any(sent);
+}
+
+/// Ticks of an APIC timer of `hz` in 2^32 ticks of the machine's time.
+fn ticks_at(hz: u64, clock: Clock) -> u64 {
+    ((u128::from(hz) << 32) / u128::from(clock.tsc_hz())) as u64
 }
 
 /// Ticks of the APIC timer in 2^32 ticks of the TSC, measured over 10 ms.

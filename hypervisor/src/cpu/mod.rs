@@ -2,7 +2,6 @@
 //! Physical CPUs: the tables, interrupts and clock of each, who is there, and how they reach each other.
 
 pub mod attention;
-#[cfg(target_os = "none")]
 pub mod clock;
 pub mod cpus;
 #[cfg(target_os = "none")]
@@ -18,6 +17,7 @@ pub mod likeness;
 #[cfg(target_os = "none")]
 pub mod local_apic;
 pub mod memory_types;
+pub mod migration;
 pub mod number;
 #[cfg(target_os = "none")]
 pub mod others;
@@ -30,6 +30,8 @@ pub mod power;
 pub mod refusable;
 #[cfg(target_os = "none")]
 pub mod stop;
+pub mod timekeeper;
+pub mod timeline;
 #[cfg(target_os = "none")]
 pub mod trampoline;
 pub mod tsc_offset;

@@ -9,6 +9,7 @@ pub mod hypercall_page;
 mod msrs;
 mod processors;
 
+pub use msrs::NativeSyntheticMsrs;
 pub use processors::Joined;
 pub use processors::Processors;
 
@@ -26,7 +27,6 @@ use enlightenments::consume::Obstacle;
 use enlightenments::consume::Partition;
 use enlightenments::consume::Surroundings;
 use enlightenments::consume::Switches;
-use enlightenments::consume::SyntheticMsrs;
 use enlightenments::consume::time;
 use evmcs::controls::Allowance;
 use guest_mapping::HypercallFlush;
@@ -34,24 +34,24 @@ use log::info;
 use log::warn;
 use processors::shared_page;
 
-/// The Hyper-V below us, and what of it this machine uses.
+/// The Hyper-V below us, if there is one, and what of it this machine uses.
 #[derive(Debug)]
 pub struct HyperV {
     capabilities: Capabilities,
     partition: Option<Partition>,
-    processors: &'static Processors,
+    /// `None` where there is nothing that CPUs could join.
+    processors: Option<&'static Processors>,
     clock: L0Clock,
 }
 
-/// Time as L0 tells it, if it does.
-pub type L0Clock = time::L0Clock<&'static dyn SyntheticMsrs>;
+/// Time as L0 tells it, as far as it does.
+pub type L0Clock = time::L0Clock<NativeSyntheticMsrs>;
 
 impl HyperV {
-    /// Tells L0 who we are, and has it fill the hypercall page; `None` where it has not got the interface. On the boot CPU, before
-    /// anything else of it is used.
+    /// Tells L0 who we are, has it fill the hypercall page, and asks it for the time, as far as it has got the interface. On the boot
+    /// CPU, before anything else of it is used.
     #[must_use]
-    pub fn join(surroundings: &Surroundings, switches: Switches) -> Option<Self> {
-        surroundings.hyperv()?;
+    pub fn join(surroundings: &Surroundings, switches: Switches) -> Self {
         let mut capabilities = Capabilities::of(surroundings, switches);
         let joined = Partition::join(&msrs::HERE, &capabilities, hypercall_page::address());
         capabilities
@@ -61,8 +61,9 @@ impl HyperV {
             let taken = consume::crash::takes(&msrs::HERE);
             capabilities.settle(Feature::CrashMsrs, taken.map(|_| crash::arm()).map_err(Obstacle::from));
         }
-        let processors = Box::leak(Box::new(Processors::new(capabilities)));
-        Some(Self { capabilities, partition: joined.ok(), processors, clock })
+        let processors: Option<&Processors> =
+            surroundings.hyperv().map(|_| &*Box::leak(Box::new(Processors::new(capabilities))));
+        Self { capabilities, partition: joined.ok(), processors, clock }
     }
 
     /// Time as L0 tells it, as far as it is in use.
@@ -71,15 +72,15 @@ impl HyperV {
         &self.clock
     }
 
-    /// By which each CPU joins.
+    /// By which each CPU joins, where there is something to join.
     #[must_use]
-    pub fn processors(&self) -> &'static Processors {
+    pub fn processors(&self) -> Option<&'static Processors> {
         self.processors
     }
 
     /// All CPUs are there, and each has tried to join: settles what every one of them has to have.
     pub fn settle_processors(&mut self, cpus: &Cpus) {
-        let Self { capabilities, processors, .. } = self;
+        let Self { capabilities, processors: Some(processors), .. } = self else { return };
         let each = || cpus.iter().map(|(cpu, _)| cpu);
         capabilities.settle_on_every_cpu(Feature::VpIndex, each().map(|cpu| processors.vp_index(cpu)));
         capabilities
@@ -151,6 +152,10 @@ impl HyperV {
 
     /// What is offered, what is in use, and why not the rest, a row each.
     pub fn report(&self) {
+        // Without the interface every row would say that.
+        if self.processors.is_none() {
+            return;
+        }
         for row in self.capabilities.to_string().lines() {
             info!("{row}");
         }
@@ -169,7 +174,7 @@ impl HyperV {
 
 /// Time as L0 tells it: what of it may be used and is there.
 fn clock(capabilities: &mut Capabilities) -> L0Clock {
-    let mut clock = L0Clock::new(&msrs::HERE);
+    let mut clock = L0Clock::new(msrs::HERE);
     let mut attempt = |feature, attempt: &mut dyn FnMut() -> Result<(), Obstacle>| {
         if capabilities.may_use(feature) {
             capabilities.settle(feature, attempt());

@@ -10,13 +10,13 @@ use enlightenments::consume::SyntheticMsrs;
 
 /// The synthetic MSRs, any of which L0 may refuse.
 ///
-/// It is known in this module's parent alone, which hands it to [`enlightenments::consume`]; and that tells L0 of no pages but those
+/// Only this module's parent has one, and hands it to [`enlightenments::consume`]; and that tells L0 of no pages but those
 /// that it was given for it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NativeSyntheticMsrs(());
+pub struct NativeSyntheticMsrs(());
 
 /// Those of whichever CPU asks.
-pub(super) static HERE: NativeSyntheticMsrs = NativeSyntheticMsrs(());
+pub(super) const HERE: NativeSyntheticMsrs = NativeSyntheticMsrs(());
 
 impl SyntheticMsrs for NativeSyntheticMsrs {
     fn read(&self, msr: u32) -> Result<u64, MsrRefused> {

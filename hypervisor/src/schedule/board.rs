@@ -7,6 +7,7 @@ use crate::cpu::attention::Attention;
 use crate::cpu::cpus::Cpus;
 use crate::cpu::number::MAX_CPUS;
 use crate::cpu::number::Padded;
+use crate::cpu::timekeeper::Timekeeper;
 use crate::mmu::Coherence;
 use crate::schedule::vpid::Vpids;
 use crate::vcpu::Vcpu;
@@ -36,8 +37,12 @@ pub struct Board {
     pub coherence: Arc<Coherence>,
     /// Identities of vCPUs in the TLBs.
     pub vpids: Vpids,
-    /// Ticks of the TSC that a vCPU runs while others wait for its CPU.
+    /// Ticks of the machine's time in a second.
+    pub hz: u64,
+    /// Ticks of the machine's time that a vCPU runs while others wait for its CPU.
     pub slice: u64,
+    /// The machine's time.
+    pub time: Timekeeper,
     /// vCPUs that were handed over to a CPU which has not taken them in yet. Locked for a push or a take alone.
     #[expect(clippy::vec_box, reason = "a vCPU is large, and goes from CPU to CPU")]
     inboxes: PerCpu<Padded<Mutex<Vec<Box<Vcpu>>>>>,
@@ -50,14 +55,16 @@ pub struct Board {
 }
 
 impl Board {
-    /// For those CPUs, whose TSCs tick at `tsc_hz`.
+    /// For those CPUs, whose TSCs tick at `hz`.
     #[must_use]
-    pub fn new(cpus: &'static Cpus, coherence: Arc<Coherence>, tsc_hz: u64) -> Self {
+    pub fn new(cpus: &'static Cpus, coherence: Arc<Coherence>, hz: u64) -> Self {
         Self {
             cpus,
             coherence,
             vpids: Vpids::default(),
-            slice: tsc_hz / 1000 * SLICE_MS,
+            hz,
+            slice: hz / 1000 * SLICE_MS,
+            time: Timekeeper::new(),
             inboxes: PerCpu::default(),
             loads: PerCpu::default(),
             idle: AtomicU64::new(0),

@@ -2,11 +2,16 @@
 //! The loop of one physical CPU: takes vCPUs in, lets them run in turn, gives some away to CPUs that are idle, and sleeps;
 //! and its end.
 
+use crate::console;
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
 use crate::cpu::attention::Attention;
 use crate::cpu::hardware;
-use crate::cpu::hardware::tsc;
+use crate::cpu::hardware::tsc_in_order;
+use crate::cpu::migration;
+use crate::cpu::migration::Arrival;
+use crate::cpu::timekeeper::Time;
+use crate::hyperv::L0Clock;
 use crate::schedule::board::Board;
 use crate::schedule::queue::Queue;
 use crate::schedule::queue::Taken;
@@ -16,6 +21,8 @@ use crate::vcpu::run::Left;
 use crate::vcpu::run::Turn;
 use crate::vm::life::Life;
 use alloc::boxed::Box;
+use log::info;
+use log::warn;
 
 /// Runs vCPUs on this CPU until the machine's work is done.
 pub fn run(cpu: Cpu, board: &'static Board) -> ! {
@@ -65,7 +72,7 @@ impl Processor {
                     hardware::stop()
                 }
             }
-            self.queue.wake(tsc());
+            self.queue.wake(self.now());
             if let Some(taken) = current.take_if(|taken| self.queue.has_better(taken)) {
                 self.queue.put_back(taken);
             }
@@ -82,6 +89,13 @@ impl Processor {
     /// Does what others have asked of this CPU.
     fn attend(&mut self) -> Next {
         let asked = self.board.cpus.attention(self.cpu.number).take();
+        if asked.contains(Attention::TIME) {
+            let time = match &self.manager {
+                Some((_, when_done)) => change_time(self.board, when_done.l0_clock()),
+                None => self.board.time.await_change(),
+            };
+            self.cpu.apic.follow(time);
+        }
         if asked.contains(Attention::HANDED_OVER) {
             for vcpu in self.board.take_inbox(self.cpu.number) {
                 self.queue.add(vcpu);
@@ -131,12 +145,12 @@ impl Processor {
         {
             other.unload();
         }
-        let start = tsc();
+        let start = self.now();
         let slice_end = (self.queue.runnable() > 0).then(|| start.saturating_add(self.board.slice));
         let until = slice_end.into_iter().chain(self.queue.deadline()).min();
         let turn = Turn { until, alone: self.queue.is_empty() };
         let left = taken.item.run(&mut self.cpu, self.board, turn);
-        self.queue.charge(&mut taken, tsc().saturating_sub(start));
+        self.queue.charge(&mut taken, self.now().saturating_sub(start));
         match left {
             Left::Turn => return Some(taken),
             Left::Yields => self.queue.yield_to_others(taken),
@@ -157,6 +171,11 @@ impl Processor {
         self.board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
     }
 
+    /// The machine's time.
+    fn now(&self) -> u64 {
+        self.cpu.apic.timeline().now()
+    }
+
     /// Waits for an interrupt: a deadline of those that wait here, or somebody who asks for attention.
     fn sleep(&mut self) {
         let me = self.cpu.number;
@@ -171,4 +190,30 @@ impl Processor {
         // Whoever runs next sets it.
         let _ = self.cpu.apic.may_have_fired();
     }
+}
+
+/// The machine below us may have been migrated, or a guest program wants it to look like that: all stand still, and then go on with
+/// the TSC as it is now.
+fn change_time(board: &Board, l0_clock: &L0Clock) -> Time {
+    let pretended = board.cpus.take_pretended_rate();
+    let mut arrival = None;
+    let time = board.time.change(board.cpus.ask_to_stand_still(), |before| {
+        let after = match pretended {
+            Some((numerator, denominator)) => {
+                let timeline = migration::pretend(numerator, denominator, before, tsc_in_order());
+                Time { timeline: timeline.unwrap_or(before), apic_timer_hz: None }
+            }
+            None => arrival.insert(migration::arrive(l0_clock, board.hz, before, tsc_in_order)).time,
+        };
+        console::log::follow(after.timeline);
+        after
+    });
+    if let Some(Arrival { tsc_hz, emulation, .. }) = arrival {
+        let mhz = tsc_hz.unwrap_or(board.hz) / 1_000_000;
+        info!("this machine was migrated; its TSC is at {mhz} MHz now, and guests' clocks go on as before");
+        if let Err(reason) = emulation {
+            warn!("the TSC is slow, for L0 still plays it: {reason}");
+        }
+    }
+    time
 }

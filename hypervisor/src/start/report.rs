@@ -4,7 +4,8 @@
 use crate::acpi::Platform;
 use crate::boot_info::BootInfo;
 use crate::boot_info::ImageLayout;
-use crate::cpu::clock::Clock;
+use crate::cpu::clock::Calibration;
+use crate::cpu::clock::Source;
 use crate::memory::FRAME;
 use crate::memory::address_space;
 use crate::memory::frame_bitmap::FrameBitmap;
@@ -17,13 +18,25 @@ use log::info;
 use log::warn;
 
 /// What we run on, and what of it we use.
-pub(super) fn machine(boot: &BootInfo, platform: &Platform, clock: Clock, surroundings: &Surroundings) {
+pub(super) fn machine(
+    boot: &BootInfo,
+    platform: &Platform,
+    calibration: Calibration,
+    surroundings: &Surroundings,
+) {
+    let Calibration { clock, source, contradiction } = calibration;
     let mhz = (clock.tsc_hz() + 500_000) / 1_000_000;
     info!("started by {}; {} CPU(s), TSC at {mhz} MHz", boot.protocol, platform.cpus.len());
     for word in boot.unknown_words() {
         warn!("command line: {word:?} means nothing to Satori; docs/manifest.md says what does");
     }
     info!("{surroundings}");
+    if source != Source::Timer {
+        info!("the TSC's rate is {} Hz, {source}", clock.tsc_hz());
+    }
+    if let Some(hz) = contradiction {
+        warn!("the TSC ticks at {hz} Hz {}: one of the two is wrong", Source::ReferenceTime);
+    }
 }
 
 /// What Satori takes for itself, before there is any virtual machine.

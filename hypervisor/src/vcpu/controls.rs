@@ -58,6 +58,7 @@ pub fn wanted() -> Controls {
             .with_enable_vpid(true)
             .with_enable_rdtscp(true)
             .with_enable_invpcid(true)
+            .with_use_tsc_scaling(true)
             .with_pause_loop_exiting(true),
         ..Controls::default()
     }

@@ -9,6 +9,7 @@ mod events;
 pub mod exception;
 pub mod exits;
 pub mod guest;
+pub mod guest_tsc;
 #[cfg(target_os = "none")]
 mod host_state;
 pub mod initial_state;

@@ -104,13 +104,13 @@ const SEGMENTS: [(SegmentRegister, Segment); 8] = [
 ];
 
 impl Guest<'_> {
-    /// RESET, as a vCPU is also made. Reads nothing of what was before. The guest's TSC is zero when the processor's
-    /// stands at `tsc_at_zero`, which is one time for all vCPUs of a machine.
+    /// RESET, as a vCPU is also made. Reads nothing of what was before. The guest's TSC was zero at `started_at` in
+    /// the machine's time, which is one for all vCPUs of a virtual machine.
     ///
     /// The bootstrap processor is at the reset vector, the others wait for a start-up IPI.
-    pub fn reset(&mut self, tsc_at_zero: u64) {
-        self.state.reset(tsc_at_zero);
-        self.vmcs.write(field::TSC_OFFSET, self.state.tsc_offset);
+    pub fn reset(&mut self, started_at: u64) {
+        self.state.reset(started_at);
+        self.state.tsc.write_offset(&mut self.vmcs);
         self.write_fields(|_| true);
         self.start_over(cr0::CD | cr0::NW | cr0::ET);
     }

@@ -36,7 +36,7 @@ use evmcs::field;
 /// How long a vCPU may run.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// Until the TSC stands here.
+    /// Until this, in the machine's time.
     pub until: Option<u64>,
     /// No other vCPU is on this CPU, so that mail can only be for this one.
     pub alone: bool,
@@ -256,14 +256,14 @@ impl Runner<'_> {
         if self.apic.may_have_fired() {
             guest.state.change_timer();
         }
-        if self.turn.until.is_some_and(|until| until <= tsc()) {
+        if self.turn.until.is_some_and(|until| until <= self.apic.timeline().now()) {
             return Err(Left::Turn.into());
         }
         Ok(())
     }
 
     fn check_limit(&self, guest: &Guest<'_>) -> Result<(), End> {
-        match self.vm.limit.filter(|limit| limit.deadline <= tsc()) {
+        match self.vm.limit.filter(|limit| limit.deadline <= self.apic.timeline().now()) {
             Some(limit) => {
                 Err(End::TimeLimit { seconds: limit.seconds.get(), rip: guest.vmcs.read(field::GUEST_RIP) })
             }

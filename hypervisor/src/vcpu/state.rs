@@ -5,6 +5,7 @@ use crate::irqchip::local_apic::LocalApic;
 use crate::mmu::GuestPhysical;
 use crate::mmu::flush::Generation;
 use crate::vcpu::exception::Exception;
+use crate::vcpu::guest_tsc::GuestTsc;
 use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
 use crate::vcpu::processor_state::ProcessorState;
 use crate::vmx::exit::ExitReason;
@@ -59,8 +60,8 @@ pub struct State {
     pub activity: Activity,
     /// It spins: another vCPU might make better use of the CPU. The scheduler takes it back.
     pub yields: bool,
-    /// Added to the processor's TSC.
-    pub tsc_offset: u64,
+    /// Its TSC.
+    pub tsc: GuestTsc,
     /// IA32_TSC_ADJUST.
     pub tsc_adjust: u64,
     /// IA32_MISC_ENABLE.
@@ -81,13 +82,13 @@ pub struct State {
 }
 
 impl State {
-    /// A vCPU after RESET, whose TSC starts at zero when the processor's stands at `tsc_at_zero`. The one with local APIC
-    /// 0 is the bootstrap processor.
+    /// A vCPU after RESET, whose TSC was zero at `started_at` in the machine's time. The one with local APIC 0 is the
+    /// bootstrap processor.
     #[must_use]
     pub fn new(
         apic_id: u32,
         timer_input_tick: NonZeroU32,
-        tsc_at_zero: u64,
+        started_at: u64,
         processor: ProcessorState,
     ) -> Self {
         let mut state = Self {
@@ -100,7 +101,7 @@ impl State {
             flush_guest_physical: false,
             activity: Activity::WaitForSipi,
             yields: false,
-            tsc_offset: 0,
+            tsc: GuestTsc::new(started_at),
             tsc_adjust: 0,
             misc_enable: 0,
             processor,
@@ -111,15 +112,15 @@ impl State {
             #[cfg(feature = "measure")]
             shares: Default::default(),
         };
-        state.reset(tsc_at_zero);
+        state.reset(started_at);
         state
     }
 
     /// RESET, of what is here: see [`Guest::reset`](super::guest::Guest::reset).
-    pub(super) fn reset(&mut self, tsc_at_zero: u64) {
+    pub(super) fn reset(&mut self, started_at: u64) {
         self.apic.reset();
         self.processor.reset();
-        self.tsc_offset = tsc_at_zero.wrapping_neg();
+        self.tsc = self.tsc.restarted(started_at);
         self.tsc_adjust = 0;
         self.misc_enable = MISC_ENABLE_AT_RESET;
         self.start_over();
@@ -146,20 +147,14 @@ impl State {
     #[inline]
     #[must_use]
     pub fn guest_tsc(&self, tsc: u64) -> u64 {
-        tsc.wrapping_add(self.tsc_offset)
+        self.tsc.at(tsc)
     }
 
-    /// When the processor's TSC stands at `tsc`: where it will stand once the guest's has reached `guest_deadline`.
-    #[must_use]
-    pub fn processor_deadline(&self, guest_deadline: u64, tsc: u64) -> u64 {
-        tsc.saturating_add(guest_deadline.saturating_sub(self.guest_tsc(tsc)))
-    }
-
-    /// When the processor's TSC stands at `tsc`: where it will stand when the local APIC's timer is next due, `None` while it
-    /// raises no interrupt. This is what wakes a vCPU that has halted, on whichever CPU somebody watches the clock for it.
+    /// When the processor's TSC stands at `tsc`: the machine's time when the local APIC's timer is next due, `None` while it raises
+    /// no interrupt. This is what wakes a vCPU that has halted, on whichever CPU somebody watches the clock for it.
     #[must_use]
     pub fn timer_deadline(&self, tsc: u64) -> Option<u64> {
-        self.apic.next_deadline().map(|deadline| self.processor_deadline(deadline, tsc))
+        self.apic.next_deadline().map(|deadline| self.tsc.time_at(deadline, tsc))
     }
 
     /// Raises the interrupt of the local APIC's timer if it is due when the processor's TSC stands at `tsc`.

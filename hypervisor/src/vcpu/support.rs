@@ -38,23 +38,15 @@ impl Support {
     ///
     /// # Errors
     /// When the processor lacks something that is required.
-    pub fn choose(
-        mut hyperv: Option<&mut HyperV>,
-        cpus: &Cpus,
-        ept: EptCapabilities,
-    ) -> Result<Self, MissingControls> {
-        if let Some(hyperv) = &mut hyperv {
-            hyperv.settle_processors(cpus);
-        }
+    pub fn choose(hyperv: &mut HyperV, cpus: &Cpus, ept: EptCapabilities) -> Result<Self, MissingControls> {
+        hyperv.settle_processors(cpus);
         let capabilities = Capabilities::read(&|msr| NativeMsrs.read(msr));
         let (required, mut wanted) = (controls::required(), controls::wanted());
         // A VPID whose mappings cannot be dropped is worse than none: without one every entry and exit drops them.
         wanted.secondary.set_enable_vpid(ept.invvpid_single());
         let negotiate = |allowance| negotiate(required, wanted, &capabilities, allowance);
-        let provider = hyperv.as_mut().map_or(Provider::Native, |hyperv| hyperv.provider(cpus));
-        if let Some(hyperv) = hyperv
-            && let Some(allowance) = hyperv.allowance()
-        {
+        let provider = hyperv.provider(cpus);
+        if let Some(allowance) = hyperv.allowance() {
             let negotiated = negotiate(allowance)
                 .map_err(|_| Obstacle::Other("it has no place for controls that Satori requires"));
             let nested = hyperv.settle_vmcs(negotiated.as_ref().map(|_| ()).map_err(|obstacle| *obstacle));

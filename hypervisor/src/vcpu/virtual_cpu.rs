@@ -152,6 +152,9 @@ impl Vcpu {
             self.start(start, cpu);
         }
         self.state.processor.load();
+        if self.state.tsc.timeline() != cpu.apic.timeline() {
+            self.follow_time(cpu);
+        }
         // Whoever ran here has set the timer for itself.
         self.state.change_timer();
     }
@@ -178,6 +181,14 @@ impl Vcpu {
                 count(Counter::InveptElided);
             }
         }
+    }
+
+    /// This CPU's TSC is another than the one that it knows.
+    #[cold]
+    fn follow_time(&mut self, cpu: &mut Cpu) {
+        let scales = self.vm.controls.secondary.use_tsc_scaling();
+        let mut vmcs = self.vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours);
+        self.state.tsc.follow(cpu.apic.timeline(), &mut vmcs, scales);
     }
 
     /// RESET, and for the first vCPU the state in which its kernel is entered.
@@ -223,7 +234,9 @@ impl Drop for Vcpu {
 fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
     vmcs.write(field::PIN_BASED_CONTROLS, controls.pin_based.into_bits());
     vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, controls.primary.into_bits());
-    vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, controls.secondary.into_bits());
+    // The TSC is scaled where the rate is another: see `GuestTsc`.
+    let secondary = controls.secondary.with_use_tsc_scaling(false);
+    vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, secondary.into_bits());
     vmcs.write(field::VM_EXIT_CONTROLS, controls.exit.into_bits());
     vmcs.write(field::VM_ENTRY_CONTROLS, controls.entry.into_bits());
     vmcs.write(field::EXCEPTION_BITMAP, exception::INTERCEPTED);

@@ -115,6 +115,9 @@ fn outcome(guest: &Guest<'_>, exercise: &Exercise, command: Command) -> Result<u
             machine.intercept(may_pass_through(MsrIndex(msr))?, MsrAccess::Read, exits);
         }
         Command::ReadExits => value = guest.state.exits_for(ExitReason::RDMSR) as u32,
+        Command::Rate(numerator, denominator) => {
+            machine.posts.neighbours().pretend_rate(numerator, denominator);
+        }
     }
     Ok(value)
 }

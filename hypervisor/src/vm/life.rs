@@ -3,7 +3,6 @@
 
 use crate::console;
 use crate::console::guest_output::GuestOutput;
-use crate::cpu::hardware::tsc;
 use crate::devices::exerciser::Window;
 use crate::memory::FRAME;
 use crate::memory::PAGE_2M;
@@ -113,7 +112,8 @@ impl Life {
             return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
         }
         let output = if several { GuestOutput::lines(&config.name) } else { GuestOutput::Bytes };
-        let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, pinned, now: tsc() };
+        let now = board.time.now();
+        let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, pinned, now };
         let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;
         let vm = Arc::new(vm);
         let vcpus = (0..config.vcpus as usize).map(|index| {

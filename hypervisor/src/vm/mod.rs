@@ -116,7 +116,7 @@ pub struct Vm {
     pub enlightened: Option<Enlightened>,
     /// Ticks of the guest's TSC to one of its APIC timer.
     pub timer_input_tick: NonZeroU32,
-    /// The processor's TSC when the guest's was zero.
+    /// The machine's time when the guest's TSC was zero.
     pub started_at: u64,
     /// When it is ended.
     pub limit: Option<TimeLimit>,
@@ -129,10 +129,10 @@ pub struct Vm {
     pub shares: Mutex<crate::vcpu::shares::Shares>,
 }
 
-/// After this TSC, and so many seconds, a VM is ended.
+/// At this time, after so many seconds, a VM is ended.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimit {
-    /// The TSC at which it is over.
+    /// The machine's time at which it is over.
     pub deadline: u64,
     /// The limit, for the report.
     pub seconds: NonZeroU32,
@@ -193,7 +193,7 @@ pub struct Place<'a> {
     pub output: GuestOutput,
     /// Each of its vCPUs has a CPU of its own.
     pub pinned: bool,
-    /// The TSC.
+    /// The machine's time.
     pub now: u64,
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Told {
     pub(crate) notified: Vec<CpuNumber>,
     /// How often the one that reads the console was asked to.
     pub(crate) asked_for_input: usize,
+    /// The rate of the TSC that they were to pretend last.
+    pub(crate) rate: Option<(u32, u32)>,
 }
 
 impl ModelNeighbours {
@@ -57,6 +59,10 @@ impl Neighbours for ModelNeighbours {
 
     fn ask_for_input(&self) {
         self.0.lock().expect("no test panics while it holds the lock").asked_for_input += 1;
+    }
+
+    fn pretend_rate(&self, numerator: u32, denominator: u32) {
+        self.0.lock().expect("no test panics while it holds the lock").rate = Some((numerator, denominator));
     }
 
     fn count(&self) -> usize {

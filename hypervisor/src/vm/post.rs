@@ -19,6 +19,8 @@ pub trait Neighbours: Debug + Sync {
     fn notify(&self, cpu: CpuNumber);
     /// Has the one that reads the console see whether there is input.
     fn ask_for_input(&self);
+    /// Has the TSC of all taken for one that ticks `numerator` / `denominator` times as fast as at the start.
+    fn pretend_rate(&self, numerator: u32, denominator: u32);
     /// How many there are.
     fn count(&self) -> usize;
 }

@@ -61,6 +61,8 @@ exit_reasons! {
     INVD = 13,
     /// RDPMC.
     RDPMC = 15,
+    /// RDTSC.
+    RDTSC = 16,
     /// RSM.
     RSM = 17,
     /// VMCALL.
@@ -109,6 +111,8 @@ exit_reasons! {
     EPT_MISCONFIGURATION = 49,
     /// INVEPT.
     INVEPT = 50,
+    /// RDTSCP.
+    RDTSCP = 51,
     /// INVVPID.
     INVVPID = 53,
     /// WBINVD or WBNOINVD.

@@ -7,6 +7,7 @@ mod ept_violation;
 pub mod exception;
 mod io;
 mod msr;
+mod tsc;
 mod xsetbv;
 
 use crate::vcpu::end::End;
@@ -62,6 +63,8 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
         ExitReason::TRAP_AFTER_FLUSH => {}
         // Caches are coherent with everything that the guest can reach.
         ExitReason::INVD | ExitReason::WBINVD => guest.advance(),
+        ExitReason::RDTSC => tsc::read(guest),
+        ExitReason::RDTSCP => tsc::read_with_aux(guest),
         // RDPMC: there are no counters to read (SDM vol. 2B).
         ExitReason::RDPMC => guest.raise(Exception::GeneralProtection),
         // Instructions that CPUID does not offer.

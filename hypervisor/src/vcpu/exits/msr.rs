@@ -141,11 +141,11 @@ fn set_register(
 /// Moves the guest's TSC, of which IA32_TSC_ADJUST keeps account (SDM vol. 3, "Time-Stamp Counter Adjustment").
 fn shift_tsc(guest: &mut Guest<'_>, change: u64) {
     let state = &mut *guest.state;
-    state.tsc_offset = state.tsc_offset.wrapping_add(change);
+    state.tsc.shift(change);
     state.tsc_adjust = state.tsc_adjust.wrapping_add(change);
     state.apic.shift_clock(change);
     state.change_timer();
-    guest.vmcs.write(field::TSC_OFFSET, state.tsc_offset);
+    state.tsc.write_offset(&mut guest.vmcs);
 }
 
 #[cfg(test)]

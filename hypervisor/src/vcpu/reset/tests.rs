@@ -227,7 +227,7 @@ fn used(apic_id: u32) -> Model {
     state.nmi = true;
     state.yields = true;
     state.activity = Activity::Running;
-    state.tsc_offset = 123;
+    state.tsc.shift(123);
     state.tsc_adjust = 456;
     state.misc_enable = 0x1800;
     state.processor.set_xcr0(7);
@@ -316,7 +316,7 @@ fn a3_xcr0_pat_and_msrs_are_kept_on_init() {
     assert_eq!(model.read(field::GUEST_IA32_PAT), 0xaaaa_aaaa_aaaa_aaaa);
     assert_eq!(model.read(field::GUEST_IA32_SYSENTER_EIP), 0xaaaa_aaaa_aaaa_aaaa);
     let state = &model.state;
-    assert_eq!((state.tsc_offset, state.tsc_adjust, state.misc_enable), (123, 456, 0x1800));
+    assert_eq!((state.tsc.at(0), state.tsc_adjust, state.misc_enable), (123, 456, 0x1800));
     assert_eq!(state.apic.base(), 0xfee0_0c00, "x2APIC mode");
 }
 

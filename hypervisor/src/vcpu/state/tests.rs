@@ -4,9 +4,9 @@
 use super::*;
 use crate::vcpu::model;
 
-fn state(apic_id: u32, tsc_at_zero: u64) -> State {
+fn state(apic_id: u32, started_at: u64) -> State {
     let processor = ProcessorState::at_reset(&model::cpuid(), true);
-    State::new(apic_id, NonZeroU32::MIN, tsc_at_zero, processor)
+    State::new(apic_id, NonZeroU32::MIN, started_at, processor)
 }
 
 /// Something else in every field; one that is added fails to compile until it is here.
@@ -20,7 +20,7 @@ fn use_all(state: &mut State) {
         flush_linear,
         activity,
         yields,
-        tsc_offset,
+        tsc,
         tsc_adjust,
         misc_enable,
         processor,
@@ -41,7 +41,7 @@ fn use_all(state: &mut State) {
     *flush_linear = false;
     *activity = Activity::Halted;
     *yields = true;
-    *tsc_offset = 0x5555;
+    tsc.shift(0x5555);
     *tsc_adjust = 0x5555;
     *misc_enable = u64::MAX;
     processor.set_xcr0(7);
@@ -65,22 +65,6 @@ fn after_reset_everything_is_as_when_it_was_made() {
 fn the_bootstrap_processor_runs_after_reset_and_the_others_wait() {
     assert_eq!(state(0, 0).activity, Activity::Running);
     assert_eq!(state(1, 0).activity, Activity::WaitForSipi);
-}
-
-#[test]
-fn a_deadline_is_as_far_off_for_both_clocks() {
-    let mut state = state(0, 5_000);
-    assert_eq!(state.guest_tsc(5_100), 100);
-    assert_eq!(state.processor_deadline(150, 5_100), 5_150);
-    state.tsc_offset = u64::MAX / 2;
-    assert_eq!(state.processor_deadline(u64::MAX / 2 + 30, 10), 30);
-}
-
-#[test]
-fn a_deadline_that_is_past_is_now_and_one_at_the_end_of_time_stays_there() {
-    let state = state(0, 5_000);
-    assert_eq!(state.processor_deadline(99, 5_100), 5_100);
-    assert_eq!(state.processor_deadline(u64::MAX, 5_100), u64::MAX);
 }
 
 #[test]

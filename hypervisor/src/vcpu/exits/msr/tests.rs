@@ -167,13 +167,13 @@ fn misc_enable_keeps_what_it_takes() {
 #[cfg_attr(miri, ignore = "reads the processor's TSC")]
 fn a_write_to_the_tsc_moves_it_and_its_adjustment() {
     let mut model = Model::long_64();
-    let offset_before = model.state.tsc_offset;
+    let offset_before = model.state.tsc.at(0);
     wrmsr(&mut model, MsrIndex::TIME_STAMP_COUNTER.0, 1 << 50);
     let first = rdmsr(&mut model, MsrIndex::TIME_STAMP_COUNTER.0);
     let second = rdmsr(&mut model, MsrIndex::TIME_STAMP_COUNTER.0);
     assert!((1 << 50..1 << 51).contains(&first) && second >= first, "{first:#x}, {second:#x}");
-    assert_eq!(model.read(field::TSC_OFFSET), model.state.tsc_offset);
-    let change = model.state.tsc_offset.wrapping_sub(offset_before);
+    assert_eq!(model.read(field::TSC_OFFSET), model.state.tsc.at(0));
+    let change = model.state.tsc.at(0).wrapping_sub(offset_before);
     assert_eq!(rdmsr(&mut model, MsrIndex::TSC_ADJUST.0), change);
     assert!(model.state.timer_changed && model.state.attention, "the deadline is at another time now");
 }
@@ -181,14 +181,14 @@ fn a_write_to_the_tsc_moves_it_and_its_adjustment() {
 #[test]
 fn a_write_to_the_adjustment_moves_the_tsc_by_the_difference() {
     let mut model = Model::long_64();
-    let offset_before = model.state.tsc_offset;
+    let offset_before = model.state.tsc.at(0);
     for adjustment in [1000, 1000, u64::MAX, 0] {
         model.state.timer_changed = false;
         model.state.attention = false;
         wrmsr(&mut model, MsrIndex::TSC_ADJUST.0, adjustment);
         assert_eq!(rdmsr(&mut model, MsrIndex::TSC_ADJUST.0), adjustment);
-        assert_eq!(model.state.tsc_offset, offset_before.wrapping_add(adjustment));
-        assert_eq!(model.read(field::TSC_OFFSET), model.state.tsc_offset);
+        assert_eq!(model.state.tsc.at(0), offset_before.wrapping_add(adjustment));
+        assert_eq!(model.read(field::TSC_OFFSET), model.state.tsc.at(0));
         assert!(model.state.timer_changed && model.state.attention);
     }
 }
