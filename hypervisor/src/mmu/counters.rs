@@ -31,11 +31,13 @@ pub enum Counter {
     SpuriousFaults,
     /// vCPUs that went on on another CPU.
     Migrations,
+    /// VMREADs and VMWRITEs: none, where VMCSs are enlightened.
+    VmcsAccesses,
 }
 
 impl Counter {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InveptSingle,
         Self::InveptGlobal,
         Self::InveptElided,
@@ -46,6 +48,7 @@ impl Counter {
         Self::SecondLevelFaults,
         Self::SpuriousFaults,
         Self::Migrations,
+        Self::VmcsAccesses,
     ];
 }
 
@@ -62,6 +65,7 @@ impl fmt::Display for Counter {
             Self::SecondLevelFaults => "second_level_faults",
             Self::SpuriousFaults => "spurious_faults",
             Self::Migrations => "migrations",
+            Self::VmcsAccesses => "vmcs_accesses",
         })
     }
 }
@@ -76,6 +80,11 @@ impl Counters {
     pub fn count(&self, me: CpuNumber, counter: Counter) {
         let place = &self.0[me].0[counter as usize];
         place.store(place.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// `counter` stands at `value` on this CPU, as something else that counts it says.
+    pub fn stands_at(&self, me: CpuNumber, counter: Counter, value: u64) {
+        self.0[me].0[counter as usize].store(value, Ordering::Relaxed);
     }
 
     /// How often on all CPUs.

@@ -36,6 +36,7 @@ mod words;
 pub use coherence::Coherence;
 pub use coherence::Kick;
 pub use counters::Counter;
+pub use counters::Counters;
 pub use guest_physical::GuestMemory;
 pub use guest_physical::GuestPhysical;
 pub use guest_physical::Unbacked;

@@ -167,7 +167,7 @@ impl Processor {
     /// Its virtual machine has ended, and with it the vCPU. Who manages machines is told once nothing of it is left here.
     fn end(&mut self, vcpu: Box<Vcpu>) {
         self.board.left(self.cpu.number);
-        vcpu.retire(&mut self.cpu);
+        vcpu.retire(&mut self.cpu, &self.board.coherence.counters);
         self.board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
     }
 

@@ -11,6 +11,7 @@ use crate::memory::OutOfFrames;
 use crate::memory::physical;
 use crate::mmu::Coherence;
 use crate::mmu::Counter;
+use crate::mmu::Counters;
 use crate::mmu::residence::Residence;
 use crate::schedule::queue::Sleeper;
 use crate::schedule::vpid::Vpid;
@@ -132,8 +133,9 @@ impl Vcpu {
     }
 
     /// Ends it: the processor lets go of the VMCS, and its memory is given back.
-    pub fn retire(mut self, cpu: &mut Cpu) {
+    pub fn retire(mut self, cpu: &mut Cpu, counters: &Counters) {
         self.leave(cpu);
+        counters.stands_at(cpu.number, Counter::VmcsAccesses, cpu.slot.vmcs_accesses());
         self.vm.machine.memory.roots().unload(self.index);
         self.vm.add_exits(&self.state);
     }
