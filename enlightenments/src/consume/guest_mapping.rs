@@ -51,20 +51,19 @@ pub fn flush_list(
     root: u64,
     ranges: PageRanges,
 ) -> Result<(), Status> {
-    let count = match ranges.remaining() {
-        0 => return Ok(()),
-        count if count <= MAX_GUEST_PHYSICAL_RANGES as u64 => count as u16,
-        _ => return flush_space(calls, input, root),
-    };
+    let count = ranges.remaining();
+    if count > MAX_GUEST_PHYSICAL_RANGES as u64 {
+        return flush_space(calls, input, root);
+    }
     write_space(input, root);
     for (number, range) in ranges.enumerate() {
         let offset = offset_of!(FlushGuestPhysicalAddressList, ranges) + number * size_of::<PageRange>();
         input.write(offset, range);
     }
-    flush_written(calls, input, count)
+    flush_written(calls, input, count as u16)
 }
 
-/// Calls until all is done: L0 may come back after some ranges, and has done at least one more each time.
+/// Calls until the `count` ranges in `input` are done: L0 may come back after some ranges, and has done at least one more each time.
 fn flush_written(calls: &impl Hypercalls, input: &SharedPage, count: u16) -> Result<(), Status> {
     let call = InputValue::new().with_code(CallCode::FLUSH_GUEST_PHYSICAL_ADDRESS_LIST).with_rep_count(count);
     let mut done = 0;

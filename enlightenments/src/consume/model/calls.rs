@@ -15,6 +15,9 @@ const FLUSH_LIST: u64 = 0xB0;
 /// Bits that have to be zero: 30:27, 47:44 and 63:60.
 const RESERVED: u64 = 0b1111 << 27 | 0b1111 << 44 | 0b1111 << 60;
 
+/// More calls than any test has a reason to make.
+const ENDLESS: usize = 2000;
+
 /// How L0 answers calls that are in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::consume) enum Manner {
@@ -52,6 +55,7 @@ impl Hypercalls for ModelL0 {
     fn call(&self, value: InputValue, input: u64, output: u64) -> ResultValue {
         assert!(self.msrs.page(0, 0x4000_0001).is_some(), "a hypercall without a hypercall page");
         let made = self.calls.made.borrow().len();
+        assert!(made < ENDLESS, "calls without end");
         self.calls.made.borrow_mut().push(value);
         let answered =
             self.check(value.into_bits(), input, output).and_then(|call| match self.calls.manner.get() {
