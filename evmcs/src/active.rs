@@ -6,7 +6,7 @@ use crate::field::Field;
 use crate::field::ReadWrite;
 use crate::field::VM_EXIT_REASON;
 use crate::field::Width;
-use crate::instructions::VmFail;
+use crate::instructions::Failed;
 use crate::instructions::VmcsInstructions;
 use crate::native::NativeInstructions;
 use crate::place::Place;
@@ -48,7 +48,7 @@ impl<'a, I: VmcsInstructions> Active<'a, I> {
             Some(page) => page.read(place_in_page(field).offset()),
             None => match self.instructions.vmread(field.encoding()) {
                 Ok(value) => W::from_u64(value),
-                Err(fail) => access_failed("VMREAD", field.name(), fail),
+                Err(Failed) => read_failed(self.instructions, field.name()),
             },
         }
     }
@@ -68,8 +68,8 @@ impl<'a, I: VmcsInstructions> Active<'a, I> {
                 page.write(place.offset(), value);
             }
             None => {
-                if let Err(fail) = self.instructions.vmwrite(field.encoding(), value.into_u64()) {
-                    access_failed("VMWRITE", field.name(), fail)
+                if let Err(Failed) = self.instructions.vmwrite(field.encoding(), value.into_u64()) {
+                    write_failed(self.instructions, field.name())
                 }
             }
         }
@@ -140,14 +140,22 @@ fn no_place(field: &str) -> ! {
 #[cold]
 #[inline(never)]
 #[track_caller]
-fn access_failed(instruction: &str, field: &str, fail: VmFail) -> ! {
-    panic!("{instruction} of {field}: {fail}")
+fn read_failed<I: VmcsInstructions>(instructions: &I, field: &str) -> ! {
+    panic!("VMREAD of {field}: {}", instructions.failure())
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn write_failed<I: VmcsInstructions>(instructions: &I, field: &str) -> ! {
+    panic!("VMWRITE of {field}: {}", instructions.failure())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Enlightenments;
+    use crate::VmFail;
     use crate::VmInstructionError;
     use crate::Vmcs;
     use crate::VmcsSlot;

@@ -65,6 +65,7 @@ pub use active::Active;
 pub use active::VM_ENTRY_FAILURE;
 pub use assist_page::AssistPage;
 pub use field::Field;
+pub use instructions::Failed;
 pub use instructions::VmFail;
 pub use instructions::VmInstructionError;
 pub use instructions::VmcsInstructions;
