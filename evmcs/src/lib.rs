@@ -55,6 +55,7 @@ mod assist_page;
 mod instructions;
 #[cfg(test)]
 mod model;
+mod mutation;
 mod native;
 mod place;
 mod region;
