@@ -12,13 +12,16 @@ pub trait VmcsInstructions {
     ///
     /// # Errors
     /// No current VMCS, or no such field on this processor.
-    fn vmread(&self, encoding: u16) -> Result<u64, VmFail>;
+    fn vmread(&self, encoding: u16) -> Result<u64, Failed>;
 
     /// Writes a field of the current VMCS.
     ///
     /// # Errors
     /// No current VMCS, or no such writable field on this processor.
-    fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), VmFail>;
+    fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), Failed>;
+
+    /// Why the VMREAD or VMWRITE before failed. Asked for by itself, so that there is hardly any code where one is executed.
+    fn failure(&self) -> VmFail;
 
     /// Writes a VMCS back to its region, takes it off this CPU and makes its launch state *clear*.
     ///
@@ -32,6 +35,10 @@ pub trait VmcsInstructions {
     /// The address is not one of a VMCS, or the region's revision is not the processor's.
     fn vmptrld(&mut self, vmcs: VmcsPointer) -> Result<(), VmFail>;
 }
+
+/// A VMREAD or VMWRITE failed; [`VmcsInstructions::failure`] tells how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed;
 
 /// How a VMX instruction failed (SDM Vol. 3C, *Conventions* of the VMX instruction reference).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

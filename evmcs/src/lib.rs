@@ -55,6 +55,7 @@ mod assist_page;
 mod instructions;
 #[cfg(test)]
 mod model;
+mod mutation;
 mod native;
 mod place;
 mod region;
@@ -65,6 +66,7 @@ pub use active::Active;
 pub use active::VM_ENTRY_FAILURE;
 pub use assist_page::AssistPage;
 pub use field::Field;
+pub use instructions::Failed;
 pub use instructions::VmFail;
 pub use instructions::VmInstructionError;
 pub use instructions::VmcsInstructions;

@@ -5,6 +5,7 @@
 #![expect(unsafe_code)]
 
 use crate::field::VM_INSTRUCTION_ERROR;
+use crate::instructions::Failed;
 use crate::instructions::VmFail;
 use crate::instructions::VmInstructionError;
 use crate::instructions::VmcsInstructions;
@@ -40,32 +41,17 @@ impl NativeInstructions {
     fn count(&self) {
         self.accesses.set(self.accesses.get().wrapping_add(1));
     }
-
-    /// Why the last instruction failed. VMfailInvalid and having no current VMCS are the same for the instructions
-    /// here, and without a current VMCS there is no error number to read either.
-    #[cold]
-    #[inline(never)]
-    fn failure(&self) -> VmFail {
-        self.count();
-        match vmread(VM_INSTRUCTION_ERROR.encoding()) {
-            Some(number) => VmFail::Valid(VmInstructionError(number as u32)),
-            None => VmFail::Invalid,
-        }
-    }
 }
 
 impl VmcsInstructions for NativeInstructions {
     #[inline(always)]
-    fn vmread(&self, encoding: u16) -> Result<u64, VmFail> {
+    fn vmread(&self, encoding: u16) -> Result<u64, Failed> {
         self.count();
-        match vmread(encoding) {
-            Some(value) => Ok(value),
-            None => Err(self.failure()),
-        }
+        vmread(encoding).ok_or(Failed)
     }
 
     #[inline(always)]
-    fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), VmFail> {
+    fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), Failed> {
         self.count();
         // SAFETY: `new` vouches for VMX root operation. The instruction changes the current VMCS, which Rust code
         // reaches by VMREAD only; what the values do at the next VM entry is for the one who enters to answer for.
@@ -75,11 +61,22 @@ impl VmcsInstructions for NativeInstructions {
                 "jbe {failed}",
                 encoding = in(reg) u64::from(encoding),
                 value = in(reg) value,
-                failed = label { return Err(self.failure()) },
+                failed = label { return Err(Failed) },
                 options(nostack, nomem),
             );
         }
         Ok(())
+    }
+
+    /// VMfailInvalid and having no current VMCS are the same for the instructions here, and without a current VMCS there is no
+    /// error number to read either.
+    #[cold]
+    #[inline(never)]
+    fn failure(&self) -> VmFail {
+        match self.vmread(VM_INSTRUCTION_ERROR.encoding()) {
+            Ok(number) => VmFail::Valid(VmInstructionError(number as u32)),
+            Err(Failed) => VmFail::Invalid,
+        }
     }
 
     fn vmclear(&mut self, vmcs: VmcsPointer) -> Result<(), VmFail> {

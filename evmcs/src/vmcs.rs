@@ -4,6 +4,7 @@
 use crate::active::Active;
 use crate::instructions::VmFail;
 use crate::instructions::VmcsInstructions;
+use crate::mutation::Mutation;
 use crate::region::VmcsRegion;
 use crate::slot::VmcsSlot;
 use core::fmt;
@@ -78,8 +79,12 @@ impl Vmcs {
 
     /// An enlightened VMCS, version 1. `enlightenments` stay for its lifetime.
     pub fn enlightened(mut region: VmcsRegion, enlightenments: &Enlightenments) -> Self {
+        let found: Option<u32> = Mutation::Mapping.is_made().then(|| region.enlightened().read(CLEAN_FIELDS));
         region.erase(VERSION);
         let page = region.enlightened();
+        if let Some(found) = found {
+            page.write(CLEAN_FIELDS, found);
+        }
         page.write(
             offset_of!(EnlightenedVmcs, enlightenments_control) as u16,
             enlightenments.control.into_bits(),
@@ -151,6 +156,7 @@ impl Vmcs {
         }
         let pointer = self.region.pointer();
         match &mut slot.assist_page {
+            Some(_) if Mutation::Select.is_made() => {}
             Some(assist_page) => assist_page.select(pointer),
             None => {
                 if self.residence == Residence::New {
@@ -179,8 +185,10 @@ impl Vmcs {
             return Err(VmcsError::ResidentElsewhere { cpu, here: slot.cpu });
         }
         let pointer = self.region.pointer();
-        slot.instructions.vmclear(pointer).map_err(VmcsError::Vmclear)?;
-        if self.backing == Backing::Enlightened {
+        if !Mutation::ReleaseVmclears.is_made() {
+            slot.instructions.vmclear(pointer).map_err(VmcsError::Vmclear)?;
+        }
+        if self.backing == Backing::Enlightened && !Mutation::ReleaseClears.is_made() {
             self.region.enlightened().write(CLEAN_FIELDS, 0_u32);
         }
         if slot.current == Some(pointer) {

@@ -69,6 +69,8 @@ fn host_programs(workshop: &Workshop) -> Result<Vec<Program>> {
     let mut programs: Vec<Program> = tests.into_iter().map(|test| Program::of("host", test)).collect();
     let loom = build(workshop, &["--package", "hypervisor", "--lib", "--features", "loom"])?;
     programs.extend(loom.into_iter().map(Program::loom));
+    let mutations = build(workshop, &["--package", "evmcs", "--lib", "--features", "mutations"])?;
+    programs.extend(mutations.into_iter().map(Program::mutations));
     programs.push(Program::documentation(workshop, &HOST_CRATES));
     Ok(programs)
 }

@@ -64,6 +64,11 @@ impl Program {
         Self { label: "host loom".into(), part: Some("loom::"), ..Self::of("host", test) }
     }
 
+    /// The tests of this program that forget one thing at a time, and see that it is caught.
+    pub fn mutations(test: Executable) -> Self {
+        Self { label: "host mutations".into(), part: Some("mutations::"), ..Self::of("host", test) }
+    }
+
     /// The examples in the documentation of what `packages`, arguments of cargo, select.
     pub fn documentation(workshop: &Workshop, packages: &[&str]) -> Self {
         let mut command = cargo::command();

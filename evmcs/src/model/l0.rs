@@ -12,6 +12,7 @@ use super::check_launch_state;
 use super::is_guest_state;
 use super::writable;
 use crate::VM_ENTRY_FAILURE;
+use crate::instructions::Failed;
 use crate::instructions::VmFail;
 use crate::instructions::VmInstructionError;
 use crate::instructions::VmcsInstructions;
@@ -110,12 +111,16 @@ impl Entry for L0 {
 }
 
 impl VmcsInstructions for L0 {
-    fn vmread(&self, _encoding: u16) -> Result<u64, VmFail> {
+    fn vmread(&self, _encoding: u16) -> Result<u64, Failed> {
         panic!("VMREAD with an enlightened VMCS")
     }
 
-    fn vmwrite(&mut self, _encoding: u16, _value: u64) -> Result<(), VmFail> {
+    fn vmwrite(&mut self, _encoding: u16, _value: u64) -> Result<(), Failed> {
         panic!("VMWRITE with an enlightened VMCS")
+    }
+
+    fn failure(&self) -> VmFail {
+        panic!("VMREAD with an enlightened VMCS")
     }
 
     /// Leaves the copy as it is. Without EnlightenVmEntry L0 takes any VMCS for an ordinary one of its own making,

@@ -14,6 +14,7 @@ use super::is_guest_state;
 use super::writable;
 use crate::VM_ENTRY_FAILURE;
 use crate::field::VM_EXIT_REASON;
+use crate::instructions::Failed;
 use crate::instructions::VmFail;
 use crate::instructions::VmInstructionError;
 use crate::instructions::VmcsInstructions;
@@ -93,20 +94,28 @@ impl Entry for Processor {
 }
 
 impl VmcsInstructions for Processor {
-    fn vmread(&self, encoding: u16) -> Result<u64, VmFail> {
+    fn vmread(&self, encoding: u16) -> Result<u64, Failed> {
         self.count();
-        let vmcs = self.current.and_then(|current| self.loaded.get(&current)).ok_or(VmFail::Invalid)?;
+        let vmcs = self.current.and_then(|current| self.loaded.get(&current)).ok_or(Failed)?;
         Ok(vmcs.fields.get(&encoding).copied().unwrap_or(0))
     }
 
-    fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), VmFail> {
+    fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), Failed> {
         self.count();
-        let vmcs = self.current_mut().ok_or(VmFail::Invalid)?;
+        let vmcs = self.current_mut().ok_or(Failed)?;
         if is_exit_information(encoding) {
-            return Err(VmFail::Valid(VmInstructionError::VMWRITE_READ_ONLY_COMPONENT));
+            return Err(Failed);
         }
         vmcs.fields.insert(encoding, value);
         Ok(())
+    }
+
+    /// With a current VMCS, the model refuses writes to what is read-only, and nothing else.
+    fn failure(&self) -> VmFail {
+        match self.current {
+            Some(_) => VmFail::Valid(VmInstructionError::VMWRITE_READ_ONLY_COMPONENT),
+            None => VmFail::Invalid,
+        }
     }
 
     fn vmclear(&mut self, vmcs: VmcsPointer) -> Result<(), VmFail> {
