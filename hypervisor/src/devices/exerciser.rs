@@ -46,6 +46,8 @@ pub enum Command {
     Cpus,
     /// From soon on the TSC is taken for one that ticks A / B times as fast as at the start.
     Rate(u32, u32),
+    /// The value tells whether that is still to come.
+    RatePending,
 }
 
 /// What lies in the 2 MiB from [`Window::START`] on.
@@ -134,6 +136,7 @@ impl Exerciser {
             10 => Command::Age(u64::from(self.a)),
             11 => Command::Cpus,
             12 if self.a != 0 && self.b != 0 => Command::Rate(self.a, self.b),
+            13 => Command::RatePending,
             _ => return None,
         })
     }
@@ -158,7 +161,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let mut exerciser = Exerciser::default();
-        for number in [0, 12, 13, u32::MAX] {
+        for number in [0, 12, 14, u32::MAX] {
             assert_eq!(exerciser.write(COMMAND, number), None);
             assert_eq!(exerciser.read(COMMAND), 1);
         }

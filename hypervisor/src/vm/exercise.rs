@@ -107,6 +107,7 @@ fn outcome(machine: &Machine, exercise: &Exercise, command: Command) -> Result<u
         Command::Collapse(frames) => memory.collapse(me, bytes(&frames)),
         Command::Age(frame) => value = u32::from(memory.age(me, frame)),
         Command::Cpus => value = machine.posts.neighbours().count() as u32,
+        Command::RatePending => value = u32::from(machine.posts.neighbours().is_rate_pending()),
         Command::Rate(numerator, denominator) => {
             machine.posts.neighbours().pretend_rate(numerator, denominator);
         }
