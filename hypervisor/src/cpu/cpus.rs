@@ -99,11 +99,18 @@ impl Cpus {
         others.inspect(|&(cpu, _)| self.notify(cpu, Attention::TIME)).count()
     }
 
-    /// The rate of the TSC that is to be pretended, if one is, once.
+    /// The rate of the TSC that is to be pretended, if one is. It has been, once [`Self::forget_pretended_rate`] was told.
     #[must_use]
-    pub fn take_pretended_rate(&self) -> Option<(u32, u32)> {
-        let rate = self.pretended_rate.swap(0, Ordering::Acquire);
+    pub fn pretended_rate(&self) -> Option<(u32, u32)> {
+        let rate = self.pretended_rate.load(Ordering::Acquire);
         (rate != 0).then_some(((rate >> 32) as u32, rate as u32))
+    }
+
+    /// That rate is pretended.
+    pub fn forget_pretended_rate(&self, (numerator, denominator): (u32, u32)) {
+        let done = u64::from(numerator) << 32 | u64::from(denominator);
+        // If there is another by now, that one is still to come.
+        let _ = self.pretended_rate.compare_exchange(done, 0, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Interrupts a CPU, unless it is this one: it leaves its guest soon, or wakes. Comes back at once.
@@ -146,6 +153,10 @@ impl Neighbours for Cpus {
     fn pretend_rate(&self, numerator: u32, denominator: u32) {
         self.pretended_rate.store(u64::from(numerator) << 32 | u64::from(denominator), Ordering::Release);
         Self::notify(self, CpuNumber::BOOT, Attention::TIME);
+    }
+
+    fn is_rate_pending(&self) -> bool {
+        self.pretended_rate().is_some()
     }
 
     fn count(&self) -> usize {

@@ -190,7 +190,7 @@ mod tests {
         fn time_never_goes_back(time in timeline(), tsc in 0..1_u64 << 48, later in 0..1_u64 << 48) {
             let passed = time.at(tsc + later).wrapping_sub(time.at(tsc));
             prop_assert!(passed < 1 << 63);
-            let exact = u128::from(later) * u128::from(time.multiplier.bits()) >> FRACTION;
+            let exact = (u128::from(later) * u128::from(time.multiplier.bits())) >> FRACTION;
             prop_assert!(u128::from(passed).abs_diff(exact) <= 1);
         }
 

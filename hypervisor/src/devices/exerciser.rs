@@ -55,6 +55,8 @@ pub enum Command {
     ReadExits,
     /// From soon on the TSC is taken for one that ticks A / B times as fast as at the start.
     Rate(u32, u32),
+    /// The value tells whether that is still to come.
+    RatePending,
 }
 
 /// What lies in the 2 MiB from [`Window::START`] on.
@@ -145,6 +147,7 @@ impl Exerciser {
             12 if self.b <= 1 => Command::InterceptReads { msr: self.a, exits: self.b == 1 },
             13 => Command::ReadExits,
             14 if self.a != 0 && self.b != 0 => Command::Rate(self.a, self.b),
+            15 => Command::RatePending,
             _ => return None,
         })
     }
@@ -169,7 +172,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let mut exerciser = Exerciser::default();
-        for number in [0, 14, 15, u32::MAX] {
+        for number in [0, 14, 16, u32::MAX] {
             assert_eq!(exerciser.write(COMMAND, number), None);
             assert_eq!(exerciser.read(COMMAND), 1);
         }

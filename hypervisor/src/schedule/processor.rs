@@ -195,11 +195,12 @@ impl Processor {
 /// The machine below us may have been migrated, or a guest program wants it to look like that: all stand still, and then go on with
 /// the TSC as it is now.
 fn change_time(board: &Board, l0_clock: &L0Clock) -> Time {
-    let pretended = board.cpus.take_pretended_rate();
+    let pretended = board.cpus.pretended_rate();
     let mut arrival = None;
     let time = board.time.change(board.cpus.ask_to_stand_still(), |before| {
         let after = match pretended {
-            Some((numerator, denominator)) => {
+            Some(rate @ (numerator, denominator)) => {
+                board.cpus.forget_pretended_rate(rate);
                 let timeline = migration::pretend(numerator, denominator, before, tsc_in_order());
                 Time { timeline: timeline.unwrap_or(before), apic_timer_hz: None }
             }

@@ -65,6 +65,10 @@ impl Neighbours for ModelNeighbours {
         self.0.lock().expect("no test panics while it holds the lock").rate = Some((numerator, denominator));
     }
 
+    fn is_rate_pending(&self) -> bool {
+        self.0.lock().expect("no test panics while it holds the lock").rate.is_some()
+    }
+
     fn count(&self) -> usize {
         CPUS
     }

@@ -21,6 +21,8 @@ pub trait Neighbours: Debug + Sync {
     fn ask_for_input(&self);
     /// Has the TSC of all taken for one that ticks `numerator` / `denominator` times as fast as at the start.
     fn pretend_rate(&self, numerator: u32, denominator: u32);
+    /// Whether that is still to be done.
+    fn is_rate_pending(&self) -> bool;
     /// How many there are.
     fn count(&self) -> usize;
 }
