@@ -75,10 +75,22 @@ pub fn build_guests(workshop: &Workshop) -> Result<Vec<Executable>> {
 /// # Errors
 /// When it does not build, which cargo explains on standard error.
 pub fn build_workload(workshop: &Workshop) -> Result<PathBuf> {
+    build_for_linux(workshop, "workload")
+}
+
+/// Builds the agent that runs QEMU in the KVM host.
+///
+/// # Errors
+/// When it does not build, which cargo explains on standard error.
+pub fn build_agent(workshop: &Workshop) -> Result<PathBuf> {
+    build_for_linux(workshop, "agent")
+}
+
+fn build_for_linux(workshop: &Workshop, name: &str) -> Result<PathBuf> {
     rust_targets::bring(workshop)?;
-    let built = executables(workshop, &["build", "--package", "workload", "--release", "--target", LINUX])?;
-    let program = built.into_iter().find(|program| program.name == "workload");
-    Ok(program.context("the crate `workload` has no binary of its name")?.file)
+    let built = executables(workshop, &["build", "--package", name, "--release", "--target", LINUX])?;
+    let program = built.into_iter().find(|program| program.name == name);
+    Ok(program.with_context(|| format!("the crate `{name}` has no binary of its name"))?.file)
 }
 
 /// Runs cargo with `arguments`, which build something, and gives the programs among what was built.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The bootable CD: GRUB for BIOS machines, Satori, and its bundle.
+//! What is booted: Satori and its bundle, on a CD with GRUB for BIOS machines or in a folder.
 
 use std::fs;
 use std::fs::File;
@@ -7,6 +7,7 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -15,14 +16,20 @@ use anyhow::ensure;
 use crate::bundle;
 use crate::bundle::Manifest;
 use crate::bundle::VirtualMachine;
+use crate::lab::HyperV;
+use crate::lab::Launch;
 use crate::setup::packages;
 use crate::setup::packages::GRUB_MODULES;
 use crate::steps;
 use crate::workshop::Workshop;
 
-/// What GRUB needs to start an image by multiboot2, and to tell on the serial port why it could not. "dumb" keeps it
+/// What GRUB needs to start Linux, or an image by multiboot2, and to tell on the serial port why it could not. "dumb" keeps it
 /// from clearing the terminal of whoever reads that.
-const MODULES: &str = "multiboot2 serial terminfo terminal echo test true halt";
+const MODULES: &str = "linux multiboot2 serial terminfo terminal echo test true halt";
+
+/// Satori's image and its bundle, wherever they are laid out.
+const SATORI: &str = "satori";
+const BUNDLE: &str = "bundle.tar";
 
 /// What becomes the CD, in a folder of temporary files.
 const TREE: &str = "tree";
@@ -58,29 +65,38 @@ impl Image {
     /// # Errors
     /// When GRUB's tools are missing or fail, a file cannot be read or written, or on an interrupt.
     pub fn write(&self, workshop: &Workshop, iso: &Path) -> Result<()> {
-        packages::bring(workshop)?;
-        // Beside the CD, so that what is complete can be moved to its place.
-        let beside = std::path::absolute(iso)?.parent().map(Path::to_path_buf).unwrap_or_default();
-        let folder = tempfile::Builder::new()
-            .prefix("image-")
-            .tempdir_in(&beside)
-            .with_context(|| format!("cannot write to {}", beside.display()))?;
-        let boot = folder.path().join(TREE).join("boot");
-        fs::create_dir_all(boot.join("grub"))?;
-        let module = boot.join("bundle.tar");
-        let has_module = !matches!(self.bundle, Bundle::Missing);
-        match &self.bundle {
-            Bundle::Of(manifest) => bundle::write(manifest, BufWriter::new(File::create(module)?))?,
-            Bundle::Raw(bytes) => fs::write(module, bytes)?,
-            Bundle::Missing => {}
-        }
-        fs::write(boot.join("grub/grub.cfg"), grub_configuration(&self.command_line, has_module)?)?;
-        fs::copy(&self.satori, boot.join("satori"))
-            .with_context(|| format!("cannot copy {}", self.satori.display()))?;
-        let made = make_iso(folder.path());
-        // One that was interrupted fails by itself, or not.
-        workshop.interrupt.check()?;
-        fs::rename(made?, iso).with_context(|| format!("cannot write {}", iso.display()))
+        let has_bundle = !matches!(self.bundle, Bundle::Missing);
+        let configuration = grub_configuration(&self.command_line, has_bundle)?;
+        write_cd(workshop, iso, &configuration, |boot| {
+            self.bundle.write(&boot.join(BUNDLE))?;
+            copy(&self.satori, &boot.join(SATORI))
+        })
+    }
+
+    /// Writes Satori and its bundle to the new folder `folder`, for a KVM host to run.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn lay_out(&self, folder: &Path) -> Result<()> {
+        fs::create_dir(folder)?;
+        self.bundle.write(&folder.join(BUNDLE))?;
+        copy(&self.satori, &folder.join(SATORI))
+    }
+
+    /// How a KVM host runs what was laid out: with one CPU and all that helps of Hyper-V's interface, for a day.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn launch(&self) -> Result<Launch> {
+        Ok(Launch {
+            satori: SATORI.into(),
+            bundle: (!matches!(self.bundle, Bundle::Missing)).then(|| BUNDLE.into()),
+            command_line: self.command_line.clone(),
+            hyperv: HyperV::default(),
+            cpus: 1,
+            memory_mib: self.machine_memory_mib()?,
+            time_limit: Duration::from_hours(24),
+        })
     }
 
     /// Memory that a machine needs to run it, in MiB: for Satori, for the bundle, which GRUB leaves in memory, and for
@@ -97,6 +113,54 @@ impl Image {
         }
         Ok(manifest.memory_mib().saturating_add(u32::try_from(bytes >> 20)? + OWN_MEMORY_MIB))
     }
+}
+
+impl Bundle {
+    /// Writes it to `file`, if there is one.
+    ///
+    /// # Errors
+    /// When a name is not allowed, or a file cannot be read or written.
+    pub fn write(&self, file: &Path) -> Result<()> {
+        match self {
+            Self::Of(manifest) => bundle::write(manifest, BufWriter::new(File::create(file)?)),
+            Self::Raw(bytes) => Ok(fs::write(file, bytes)?),
+            Self::Missing => Ok(()),
+        }
+    }
+}
+
+/// Writes a CD to the file `iso`, all of it, or nothing: GRUB with this configuration, and what `fill` puts into the
+/// folder `boot`.
+///
+/// # Errors
+/// When GRUB's tools are missing or fail, a file cannot be read or written, or on an interrupt.
+pub(crate) fn write_cd(
+    workshop: &Workshop,
+    iso: &Path,
+    configuration: &str,
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    packages::bring(workshop)?;
+    // Beside the CD, so that what is complete can be moved to its place.
+    let beside = std::path::absolute(iso)?.parent().map(Path::to_path_buf).unwrap_or_default();
+    let folder = tempfile::Builder::new()
+        .prefix("image-")
+        .tempdir_in(&beside)
+        .with_context(|| format!("cannot write to {}", beside.display()))?;
+    let boot = folder.path().join(TREE).join("boot");
+    fs::create_dir_all(boot.join("grub"))?;
+    fs::write(boot.join("grub/grub.cfg"), configuration)?;
+    fill(&boot)?;
+    let made = make_iso(folder.path());
+    // One that was interrupted fails by itself, or not.
+    workshop.interrupt.check()?;
+    fs::rename(made?, iso).with_context(|| format!("cannot write {}", iso.display()))
+}
+
+/// Copies a file, and says which one if it cannot.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {}", from.display()))?;
+    Ok(())
 }
 
 /// Makes a CD of what is in [`TREE`] in `folder`, and gives its file, which is there, too.

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `cargo x run`: Satori with one guest in the emulator, and this terminal as its console.
+//! `cargo x run`: Satori with one guest on one of the lab's machines, and this terminal as its console.
 
 use std::fs::File;
 use std::io::ErrorKind;
 use std::io::IsTerminal;
 use std::io::Read;
 use std::io::Write;
-use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -17,6 +16,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use tempfile::TempDir;
 
@@ -25,10 +25,15 @@ use crate::bundle::VirtualMachine;
 use crate::cargo;
 use crate::image::Bundle;
 use crate::image::Image;
+use crate::interrupt::Interrupted;
+use crate::lab::Console;
+use crate::lab::HyperV;
+use crate::lab::Keyboard;
+use crate::lab::KvmHost;
+use crate::lab::Launch;
 use crate::lab::Machine;
 use crate::lab::Processor;
 use crate::lab::Received;
-use crate::lab::Session;
 use crate::setup::debian;
 use crate::setup::initramfs;
 use crate::signs::Signs;
@@ -57,6 +62,8 @@ pub const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
 pub enum Leg {
     /// The emulator's CPU with VMX, as if it were bare metal.
     Bare,
+    /// A machine of QEMU's under KVM with Hyper-V's interface: on this machine's KVM if it can nest, else in the emulator.
+    Kvm,
 }
 
 /// What is run, and how.
@@ -68,7 +75,11 @@ pub struct Options {
     /// The guest.
     #[command(flatten)]
     pub guest: GuestOptions,
-    /// CPUs of the emulated machine.
+    /// What QEMU offers of Hyper-V's interface on the leg kvm: its hv-* flags with commas between them, or none
+    /// [default: all that help].
+    #[arg(long, value_name = "FLAGS")]
+    pub hv: Option<HyperV>,
+    /// CPUs of the machine that Satori runs on.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=15))]
     pub cpus: u32,
     /// Print what the machine prints, and read no input.
@@ -132,38 +143,62 @@ enum Ending {
 /// # Errors
 /// When something cannot be had or built, or the guest ended otherwise than by its own wish.
 pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
-    let Leg::Bare = options.leg;
+    let hyperv = match (options.leg, &options.hv) {
+        (Leg::Bare, Some(_)) => bail!("--hv is for the leg kvm; on the leg bare no Hyper-V is below Satori"),
+        (_, hyperv) => hyperv.clone().unwrap_or_default(),
+    };
     options.guest.check()?;
     std::fs::create_dir_all(workshop.target())?;
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(workshop.target())?;
-    let iso = folder.path().join("satori.iso");
     let image = image(workshop, &options.guest, options.cpus, &folder)?;
-    image.write(workshop, &iso)?;
-    let machine = Machine {
-        iso,
-        processor: Processor::default(),
-        cpus: options.cpus,
-        memory_mib: image.machine_memory_mib()?,
-    };
-    let mut session = machine.boot(workshop)?;
+    let memory_mib = image.machine_memory_mib()?;
+    match options.leg {
+        Leg::Bare => {
+            let iso = folder.path().join("satori.iso");
+            image.write(workshop, &iso)?;
+            let machine = Machine { iso, processor: Processor::default(), cpus: options.cpus, memory_mib };
+            let mut session = machine.boot(workshop)?;
+            let status = conclude(workshop, options, &mut session);
+            keep_if_failed(status, || session.keep_files())
+        }
+        Leg::Kvm => {
+            let payload = folder.path().join("payload");
+            image.lay_out(&payload)?;
+            let mut host = KvmHost::boot(workshop, &payload, memory_mib)?;
+            let launch = Launch { hyperv, cpus: options.cpus, ..image.launch()? };
+            let status = conclude(workshop, options, &mut host.run(&launch)?);
+            keep_if_failed(status, || host.keep_files())
+        }
+    }
+}
+
+/// Carries bytes both ways until the run has ended, and gives its exit status, unless it failed.
+fn conclude(workshop: &Workshop, options: &Options, console: &mut impl Console) -> Result<u8> {
     // A time that no clock can tell never comes.
     let deadline =
         options.timeout.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-    let ready = ready_when(&options.guest);
-    match converse(workshop, &mut session, options.headless, &ready, deadline) {
+    match converse(workshop, console, options.headless, &ready_when(&options.guest), deadline) {
         Ok(Ending::Done | Ending::Quit) => Ok(0),
         Ok(Ending::TimedOut) => {
             eprintln!("\nsatori: the {} s are up; ended", options.timeout.unwrap_or_default());
-            if let Some(explanation) = session.explanation() {
+            if let Some(explanation) = console.explanation() {
                 eprintln!("satori: {explanation}");
             }
             Ok(TIMED_OUT)
         }
         Err(error) => {
             workshop.interrupt.check()?;
-            let kept = session.keep_files()?;
-            Err(error.context(format!("the run failed (its files are in {})", kept.display())))
+            Err(error)
         }
+    }
+}
+
+fn keep_if_failed(status: Result<u8>, keep: impl FnOnce() -> Result<PathBuf>) -> Result<u8> {
+    match status {
+        Err(error) if !error.is::<Interrupted>() => {
+            Err(error.context(format!("the run failed (its files are in {})", keep()?.display())))
+        }
+        status => status,
     }
 }
 
@@ -218,7 +253,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Carries bytes both ways until the machine or the operator ends it.
 fn converse(
     workshop: &Workshop,
-    session: &mut Session,
+    session: &mut impl Console,
     headless: bool,
     ready: &str,
     deadline: Option<Instant>,
@@ -278,22 +313,22 @@ fn show(stdout: &mut impl Write, bytes: &[u8]) -> Result<bool> {
 }
 
 /// Types what comes from this terminal; what follows Ctrl-A comes out of the channel instead.
-fn type_keys(mut keyboard: TcpStream) -> Receiver<Request> {
+fn type_keys(mut keyboard: Keyboard) -> Receiver<Request> {
     let (sender, requests) = mpsc::channel();
     thread::spawn(move || {
         let mut keys = Keys::default();
         for_each_input(|bytes| {
             let (to_guest, request) = keys.typed(bytes);
             let told = request.is_none_or(|request| sender.send(request).is_ok());
-            told && keyboard.write_all(&to_guest).is_ok()
+            told && keyboard.types(&to_guest).is_ok()
         });
     });
     requests
 }
 
 /// Types what comes from a file or pipe. Its end is not the machine's.
-fn feed_standard_input(mut keyboard: TcpStream) {
-    thread::spawn(move || for_each_input(|bytes| keyboard.write_all(bytes).is_ok()));
+fn feed_standard_input(mut keyboard: Keyboard) {
+    thread::spawn(move || for_each_input(|bytes| keyboard.types(bytes).is_ok()));
 }
 
 /// Hands over standard input as it comes, until it ends or `take` wants no more.

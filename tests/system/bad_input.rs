@@ -10,6 +10,7 @@ use anyhow::ensure;
 use ci::bundle::Manifest;
 use ci::bundle::VirtualMachine;
 use ci::image::Bundle;
+use ci::lab::Console;
 use ci::lab::Processor;
 use ci::lab::Session;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use anyhow::ensure;
 use ci::bundle::VirtualMachine;
+use ci::lab::Console;
 
 use crate::Lab;
 use crate::guests;

@@ -13,6 +13,7 @@ use ci::bundle::VirtualMachine;
 use ci::cargo;
 use ci::image::Bundle;
 use ci::interrupt::Interrupted;
+use ci::lab::Console;
 use ci::lab::Processor;
 use ci::lab::Session;
 use tests::catalogue;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use ci::lab::Console;
 use ci::lab::Session;
 
 /// Until the next line, on this machine's clock.

@@ -11,6 +11,7 @@ use anyhow::Result;
 use anyhow::ensure;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
+use ci::lab::Console;
 use ci::lab::Session;
 use ci::run;
 use ci::setup::debian;

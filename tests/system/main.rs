@@ -24,6 +24,7 @@ use ci::cargo;
 use ci::image::Bundle;
 use ci::image::Image;
 use ci::interrupt::Interrupted;
+use ci::lab::Console;
 use ci::lab::Machine;
 use ci::lab::Processor;
 use ci::lab::Session;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A machine of the leg `bare`: Bochs, with the first serial port on a socket of ours.
+//! The emulated machine: Bochs, with the first serial port on a socket of ours.
 
 use std::fs;
 use std::fs::File;
@@ -90,9 +90,7 @@ impl Machine {
         );
         packages::bring(workshop)?;
         let bochs = bochs::bring(workshop)?;
-        let target = workshop.target();
-        fs::create_dir_all(&target)?;
-        let folder = tempfile::Builder::new().prefix("lab-").tempdir_in(target)?;
+        let folder = Session::folder(workshop)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no loopback network")?;
         let iso = std::path::absolute(&self.iso)?;
         // The configuration knows no quoting; with this link, no path of ours appears in it.

@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Machines that boot an image, and the sessions with them over their serial port.
 
+mod console;
 mod emulator;
+mod kvm_host;
+mod launch;
 mod session;
 
+pub use console::Console;
+pub use console::Keyboard;
+pub use console::Received;
 pub use emulator::Machine;
 pub use emulator::Processor;
-pub use session::Received;
+pub use kvm_host::KvmHost;
+pub use kvm_host::Run;
+pub use launch::HyperV;
+pub use launch::Launch;
 pub use session::Session;

@@ -56,25 +56,39 @@ pub fn install(workshop: &Workshop, packages: &[&str]) -> Result<()> {
 /// When this is no Debian, or the package cannot be had.
 pub fn unpack(workshop: &Workshop, package: &str, folder: &Path) -> Result<()> {
     require_apt(package)?;
-    let log = workshop.cache.log(package);
-    let download = folder.join("download");
-    fs::create_dir(&download)?;
-    with_fresh_lists(workshop, || {
-        let step = Step::start(format!("downloading Debian's {package}"));
-        let mut command = Command::new("apt-get");
-        command.args(["download", package]).current_dir(&download);
-        steps::run(&workshop.interrupt, &step, &mut command, &log)?;
-        step.done();
-        Ok(())
-    })
-    .with_context(|| format!("Debian's package {package} could not be downloaded"))?;
-    let archive = fs::read_dir(&download)?.next().context("apt-get download left no file")??.path();
+    let archive = with_fresh_lists(workshop, || download(workshop, &[], package, folder))?;
+    extract(workshop, package, &archive, folder)
+}
+
+/// Downloads `package` into `folder`, with `options` for apt-get, and gives its file.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn download(workshop: &Workshop, options: &[String], package: &str, folder: &Path) -> Result<PathBuf> {
+    let step = Step::start(format!("downloading Debian's {package}"));
+    let target = tempfile::tempdir_in(folder)?;
+    let mut command = Command::new("apt-get");
+    command.args(options).args(["download", package]).current_dir(&target);
+    steps::run(&workshop.interrupt, &step, &mut command, &workshop.cache.log(package))
+        .with_context(|| format!("Debian's package {package} could not be downloaded"))?;
+    step.done();
+    let downloaded = fs::read_dir(&target)?.next().context("apt-get download left no file")??.path();
+    let archive = folder.join("package.deb");
+    fs::rename(downloaded, &archive)?;
+    Ok(archive)
+}
+
+/// Unpacks the file `archive` of `package` into `folder`, and removes it.
+///
+/// # Errors
+/// When it is broken, or the disk is full.
+pub fn extract(workshop: &Workshop, package: &str, archive: &Path, folder: &Path) -> Result<()> {
     let step = Step::start(format!("unpacking {package}"));
     let mut command = Command::new("dpkg-deb");
-    command.arg("--extract").arg(&archive).arg(folder);
-    steps::run(&workshop.interrupt, &step, &mut command, &log)?;
+    command.arg("--extract").arg(archive).arg(folder);
+    steps::run(&workshop.interrupt, &step, &mut command, &workshop.cache.log(package))?;
     step.done();
-    Ok(fs::remove_dir_all(&download)?)
+    Ok(fs::remove_file(archive)?)
 }
 
 /// The package that `package`, one without content, stands for: its first dependency that starts with `prefix`.
@@ -148,7 +162,7 @@ fn mirror_list(list: &str) -> Vec<String> {
 }
 
 /// Does `work`, updating the package lists before if they are missing or old, or once if it fails.
-fn with_fresh_lists<T>(workshop: &Workshop, work: impl Fn() -> Result<T>) -> Result<T> {
+pub(super) fn with_fresh_lists<T>(workshop: &Workshop, work: impl Fn() -> Result<T>) -> Result<T> {
     if lists_are_fresh() {
         let result = work();
         workshop.interrupt.check()?;
@@ -186,7 +200,7 @@ fn update(workshop: &Workshop) -> Result<()> {
     Ok(())
 }
 
-fn require_apt(wanted: &str) -> Result<()> {
+pub(super) fn require_apt(wanted: &str) -> Result<()> {
     let there = on_path("apt-get") && on_path("dpkg-deb");
     ensure!(there, "this is no Debian: no apt-get to bring {wanted}; use Debian 12 or 13");
     Ok(())

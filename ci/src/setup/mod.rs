@@ -2,12 +2,15 @@
 //! What the lab needs, and how each part is had: every function here is quick when its part is there already.
 
 pub mod apt;
+pub mod archive;
 pub mod bochs;
 pub mod bzimage;
 pub mod debian;
 pub mod initramfs;
+pub mod kvm_host;
 pub mod packages;
 pub mod rust_targets;
+mod suite;
 
 use anyhow::Result;
 
@@ -23,5 +26,6 @@ pub fn everything(workshop: &Workshop) -> Result<()> {
     bochs::bring(workshop)?;
     debian::linux(workshop)?;
     debian::busybox(workshop)?;
+    kvm_host::kernel(workshop)?;
     Ok(())
 }

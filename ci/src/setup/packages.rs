@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The Debian packages that are installed: firmware images, the makers of images, and a C++ compiler.
+//! The Debian packages that are installed: firmware images, the makers of images, QEMU, and a C++ compiler.
 
 use std::path::Path;
 
@@ -17,6 +17,9 @@ pub const VGA_BIOS: &str = "/usr/share/vgabios/vgabios.bin";
 /// GRUB's modules for BIOS machines.
 pub const GRUB_MODULES: &str = "/usr/lib/grub/i386-pc";
 
+/// QEMU, as the shell finds it.
+pub const QEMU: &str = "qemu-system-x86_64";
+
 /// A package, and what shows that it is there: a file, or a program on the path.
 struct Package {
     name: &'static str,
@@ -32,6 +35,9 @@ const RUNNING: [Package; 6] = [
     Package { name: "mtools", shown_by: "mformat" },
 ];
 
+/// Its firmware comes with it, as packages that it depends on.
+const EMULATING: [Package; 1] = [Package { name: "qemu-system-x86", shown_by: QEMU }];
+
 const BUILDING: [Package; 2] =
     [Package { name: "g++", shown_by: "g++" }, Package { name: "make", shown_by: "make" }];
 
@@ -41,6 +47,14 @@ const BUILDING: [Package; 2] =
 /// As [`apt::install`].
 pub fn bring(workshop: &Workshop) -> Result<()> {
     bring_missing(workshop, &RUNNING)
+}
+
+/// Installs QEMU, where it is missing.
+///
+/// # Errors
+/// As [`apt::install`].
+pub fn bring_qemu(workshop: &Workshop) -> Result<()> {
+    bring_missing(workshop, &EMULATING)
 }
 
 /// Installs what building the emulator takes, where it is missing.
