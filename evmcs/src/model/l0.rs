@@ -24,6 +24,7 @@ use std::collections::HashSet;
 
 const EXIT_REASON: usize = 0x2B4;
 const CLEAN_FIELDS: usize = 0x338;
+const NESTED_FEATURES: usize = 0x20;
 const ENLIGHTEN_VM_ENTRY: usize = 0x28;
 const CURRENT_NESTED_VMCS: usize = 0x30;
 
@@ -33,17 +34,26 @@ pub(crate) struct L0 {
     assist_page: Page,
     copies: HashMap<u64, View>,
     launched: HashSet<u64>,
+    /// The one that was entered last, unless it was released since.
+    entered: Option<u64>,
 }
 
 impl L0 {
     pub(crate) fn new(assist_page: Page) -> Self {
-        Self { assist_page, copies: HashMap::new(), launched: HashSet::new() }
+        Self { assist_page, copies: HashMap::new(), launched: HashSet::new(), entered: None }
     }
 
     /// The enlightened VMCS that the VP assist page names, if it names one.
     pub(crate) fn selected(&self) -> Option<u64> {
         let enabled = self.assist_page.read(ENLIGHTEN_VM_ENTRY, 1) == 1;
         enabled.then(|| self.assist_page.read(CURRENT_NESTED_VMCS, 8))
+    }
+
+    /// The enlightened VMCS that direct flushes reach on this CPU, if they reach any: one that was entered, is still selected and was
+    /// not released, where the VP assist page allows it.
+    pub(crate) fn flushed_directly(&self) -> Option<u64> {
+        let allowed = self.assist_page.read(NESTED_FEATURES, 4) & 1 != 0;
+        self.entered.filter(|&entered| allowed && self.selected() == Some(entered))
     }
 
     /// The clean bits of the selected VMCS.
@@ -105,6 +115,7 @@ impl Entry for L0 {
             }
         }
         self.copies.insert(address, copy);
+        self.entered = Some(address);
         page.write(EXIT_REASON, 4, reason.into());
         Ok(view)
     }
@@ -130,6 +141,7 @@ impl VmcsInstructions for L0 {
             Page::at(vmcs.address()).write(8, 4, 0);
         }
         self.launched.remove(&vmcs.address());
+        self.entered = self.entered.filter(|&entered| entered != vmcs.address());
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The life cycle of a VMCS, on both backings and on models that keep what they may.
 
+mod direct_flush;
+
 use super::*;
 use crate::field::EXCEPTION_BITMAP;
 use crate::field::GUEST_RIP;

@@ -26,8 +26,10 @@ pub enum Rule {
     CreditTheSample,
     /// A list of ranges takes a CPU from the generation before it to its own, and no further.
     ListCreditsOnlyItsPredecessor,
-    /// A remote flush that failed, even after partial work, credits nothing, and a native one follows.
+    /// A remote flush that failed, even after partial work, credits nothing.
     FailureCreditsNothing,
+    /// After a remote flush that failed comes a native one.
+    FailureFallsBack,
     /// A remote flush reaches every distinct root that a vCPU has loaded.
     FlushEveryLoadedRoot,
     /// A new root is credited on no CPU, even if its page was another root's before.

@@ -24,6 +24,8 @@ pub(crate) struct Translation {
     pub(crate) write: bool,
     /// The entry's dirty bit is set, so the CPU need not look there again to write.
     pub(crate) dirty: bool,
+    /// The entry's accessed bit is set, so the CPU does not set it again.
+    pub(crate) accessed: bool,
 }
 
 /// Walks from the root that an EPT pointer leads to; `None` is an EPT violation. Sets accessed and dirty bits, if the pointer says
@@ -49,7 +51,8 @@ pub(crate) fn walk(pointer: u64, frame: u64, write: bool) -> Option<Translation>
         }
         if leaf {
             let address = entry.address() + frame % frames_of(level) * FRAME;
-            return Some(Translation { address, level, write: entry.write(), dirty: touched.dirty() });
+            let (dirty, accessed) = (touched.dirty(), accessed_dirty || entry.accessed());
+            return Some(Translation { address, level, write: entry.write(), dirty, accessed });
         }
         (table, level) = (entry.address(), level - 1);
     }

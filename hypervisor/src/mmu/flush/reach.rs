@@ -36,7 +36,9 @@ impl Coherence {
             Provider::Native => self.empty_guests(me, roots),
             Provider::HyperV(l0) => {
                 if let Err(status) = self.ask(l0.as_ref(), me, roots, pages) {
-                    self.empty_guests(me, roots);
+                    if Rule::FailureFallsBack.kept() {
+                        self.empty_guests(me, roots);
+                    }
                     self.note_failure(me, status);
                 }
             }

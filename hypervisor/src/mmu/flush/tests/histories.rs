@@ -235,12 +235,13 @@ proptest! {
 }
 
 /// Those that show when one thing happens after the other.
-const BREAKABLE: [Rule; 9] = [
+const BREAKABLE: [Rule; 10] = [
     Rule::Flush,
     Rule::BumpUnloadedRoots,
     Rule::CreditExpires,
     Rule::ListCreditsOnlyItsPredecessor,
     Rule::FailureCreditsNothing,
+    Rule::FailureFallsBack,
     Rule::FlushEveryLoadedRoot,
     Rule::FreshRootIsUncredited,
     Rule::InvvpidOnArrival,

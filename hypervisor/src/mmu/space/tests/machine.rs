@@ -4,6 +4,7 @@
 // UNSAFETY: reads and writes physical memory as a guest does.
 #![expect(unsafe_code)]
 
+use super::l0::L0;
 use super::*;
 use crate::memory::physical;
 use crate::mmu::Kick;
@@ -36,13 +37,35 @@ impl Kick for Leaves {
     }
 }
 
-/// What a CPU has cached: the first frame, and where it is.
-type Cached = (u64, Translation);
+/// What a CPU has cached.
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    first: u64,
+    frames: u64,
+    /// Of the first frame.
+    found: Translation,
+}
+
+/// What each CPU has cached.
+#[derive(Debug, Default)]
+pub(super) struct Caches([Mutex<Vec<Cached>>; Machine::CPUS]);
+
+impl Caches {
+    /// On all CPUs, what begins at such frames.
+    pub(super) fn forget(&self, frames: impl Fn(u64) -> bool) {
+        for cache in &self.0 {
+            cache.lock().unwrap().retain(|cached| !frames(cached.first));
+        }
+    }
+}
 
 /// CPUs that run one guest.
 pub(super) struct Machine {
     pub(super) space: GuestSpace,
-    caches: [Mutex<Vec<Cached>>; Self::CPUS],
+    caches: Arc<Caches>,
+    /// What is cached is of one page, however large the entry is: so does an L0 with tables of its own.
+    splinters: bool,
+    accessed_dirty: bool,
 }
 
 /// What became of a guest's access.
@@ -58,14 +81,24 @@ impl Machine {
     pub(super) const CPUS: usize = 3;
 
     pub(super) fn new(accessed_dirty: bool) -> Self {
+        Self::flushed_by(Provider::Native, Arc::default(), false, accessed_dirty)
+    }
+
+    /// With an L0 that flushes for it.
+    pub(super) fn on(l0: &Arc<L0>, accessed_dirty: bool) -> Self {
+        let provider = Provider::HyperV(Box::new(Arc::clone(l0)));
+        Self::flushed_by(provider, Arc::clone(&l0.caches), true, accessed_dirty)
+    }
+
+    fn flushed_by(provider: Provider, caches: Arc<Caches>, splinters: bool, accessed_dirty: bool) -> Self {
         let kick = Leaves::default();
-        let coherence = Coherence::new(Provider::Native, Box::new(kick.clone()));
+        let coherence = Coherence::new(provider, Box::new(kick.clone()));
         kick.0.set(Arc::clone(&coherence)).expect("it is set once");
         let space = GuestSpace::new(coherence, Features { accessed_dirty }).unwrap();
         for vcpu in 0..Self::CPUS {
             space.roots().load(vcpu, space.root());
         }
-        Self { space, caches: Default::default() }
+        Self { space, caches, splinters, accessed_dirty }
     }
 
     pub(super) fn cpu(number: usize) -> CpuNumber {
@@ -90,41 +123,71 @@ impl Machine {
             match self.space.fault(me, GuestPhysical(frame * FRAME), access) {
                 Fault::Resolved => {}
                 // As the run loop does: the CPU goes by what it has cached.
-                Fault::Spurious => self.caches[number].lock().unwrap().clear(),
+                Fault::Spurious => self.caches.0[number].lock().unwrap().clear(),
                 fault => return Outcome::Exit(fault),
             }
         }
         panic!("a fault comes again and again");
     }
 
+    /// Unless it is in its guest already.
     fn enter(&self, number: usize) {
         let (cpu, root) = (Self::cpu(number), self.space.root());
+        if self.space.coherence().occupancy.root(cpu).is_some() {
+            return;
+        }
         if let Some(generation) = self.space.coherence().occupancy.enter(cpu, root) {
-            self.caches[number].lock().unwrap().clear();
+            self.caches.0[number].lock().unwrap().clear();
             root.credit(cpu, generation);
         }
     }
 
     fn translate(&self, number: usize, frame: u64, write: bool) -> Option<u64> {
         let pointer = self.space.root().pointer();
-        let mut cache = self.caches[number].lock().unwrap();
-        let hit = cache.iter_mut().find(|(first, found)| frame - frame % frames_of(found.level) == *first);
+        let mut cache = self.caches.0[number].lock().unwrap();
+        let hit =
+            cache.iter_mut().find(|cached| (cached.first..cached.first + cached.frames).contains(&frame));
         match hit {
-            Some((_, found)) if write && !found.write => None,
-            Some((first, found)) => {
-                if write && !found.dirty && pointer & 1 << 6 != 0 {
+            Some(cached) if write && !cached.found.write => None,
+            Some(cached) => {
+                if write && !cached.found.dirty && pointer & 1 << 6 != 0 {
                     // It sets the bit in the entry, wherever that is now.
                     walk(pointer, frame, true)?;
-                    found.dirty = true;
+                    cached.found.dirty = true;
                 }
-                Some(found.address + (frame - *first) * FRAME)
+                Some(cached.found.address + (frame - cached.first) * FRAME)
             }
             None => {
                 let found = walk(pointer, frame, write)?;
-                let first = frame - frame % frames_of(found.level);
+                let frames = if self.splinters { 1 } else { frames_of(found.level) };
+                let first = frame - frame % frames;
                 let address = found.address - (frame - first) * FRAME;
-                cache.push((first, Translation { address, ..found }));
+                cache.push(Cached { first, frames, found: Translation { address, ..found } });
                 Some(found.address)
+            }
+        }
+    }
+
+    /// Fails if a CPU could use what the tables do not say any more: one that is in its guest, or would enter it without an INVEPT.
+    #[track_caller]
+    pub(super) fn nothing_stale_is_left(&self) {
+        let (root, occupancy) = (self.space.root(), &self.space.coherence().occupancy);
+        for (number, cache) in self.caches.0.iter().enumerate() {
+            let cpu = Self::cpu(number);
+            if occupancy.root(cpu).is_none() && root.stale(cpu).is_some() {
+                continue;
+            }
+            for Cached { first, found, .. } in cache.lock().unwrap().iter() {
+                let now = self.mapped(*first);
+                let is_as_cached = |now: Translation| {
+                    (now.address, now.level) == (found.address, found.level)
+                        && (now.write || !found.write)
+                        && (!self.accessed_dirty || now.accessed && (now.dirty || !found.dirty))
+                };
+                assert!(
+                    now.is_some_and(is_as_cached),
+                    "stale on {cpu}: frame {first:#x} is {now:x?}, not {found:x?}"
+                );
             }
         }
     }

@@ -2,6 +2,8 @@
 //! A guest's memory as a whole.
 
 mod content;
+mod forgotten;
+mod l0;
 mod logging;
 mod machine;
 mod markers;

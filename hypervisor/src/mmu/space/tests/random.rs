@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Anything in any order, against a reference: what is in memory, what was written to, and what no CPU may use any more.
 
+use super::l0::Answer;
+use super::l0::L0;
 use super::machine::Machine;
 use super::machine::Outcome;
 use super::machine::load;
@@ -69,6 +71,13 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (frame(), 0_u64..70).prop_map(|(first, count)| Step::FetchLog { first, count }),
         1 => frame().prop_map(|frame| Step::Age { frame }),
     ]
+}
+
+/// Who flushes: we ourselves, or an L0, and how its first calls end.
+fn provider() -> impl Strategy<Value = Option<Vec<Answer>>> {
+    let answer =
+        prop_oneof![2 => Just(Answer::Done), 1 => (0_usize..3).prop_map(|after| Answer::Fails { after })];
+    prop::option::of(prop::collection::vec(answer, 0..30))
 }
 
 /// What is at a guest frame.
@@ -279,14 +288,20 @@ proptest! {
     #[test]
     fn memory_is_what_the_reference_says(
         accessed_dirty: bool,
+        flushed_by in provider(),
         steps in prop::collection::vec((0..Machine::CPUS, step()), 1..80)
     ) {
         let rams = RAMS.map(|frames| Ram::new(frames * FRAME).unwrap());
-        let mut test = Test { machine: Machine::new(accessed_dirty), rams, reference: Reference::new() };
+        let machine = match flushed_by {
+            None => Machine::new(accessed_dirty),
+            Some(answers) => Machine::on(&L0::new(answers, Answer::Done), accessed_dirty),
+        };
+        let mut test = Test { machine, rams, reference: Reference::new() };
         test.put(Machine::cpu(0), What::Ram(0), 0, 1024);
         for (me, step) in &steps {
             let me = test.machine.leave(*me);
             test.step(me, step);
+            test.machine.nothing_stale_is_left();
         }
         test.check();
         let me = test.machine.leave(0);
