@@ -294,5 +294,6 @@ pub(crate) fn cpuid() -> CpuidTable {
         };
         CpuidResult { eax, ebx, ecx, edx }
     };
-    CpuidTable::new(&processor, Profile { vcpus: 1, tsc_hz: 3_000_000_000, offered: Offered::default() })
+    let offered = Offered::default();
+    CpuidTable::new(&processor, Profile { vcpus: 1, tsc_hz: 3_000_000_000, offered, hyperv: false })
 }

@@ -329,7 +329,7 @@ fn profile(config: &VmConfig, offer: &Offer<'_>) -> Profile {
         rdtscp: secondary.enable_rdtscp(),
         xsaves: false,
     };
-    Profile { vcpus: config.vcpus as u16, tsc_hz: offer.tsc_hz, offered }
+    Profile { vcpus: config.vcpus as u16, tsc_hz: offer.tsc_hz, offered, hyperv: config.hyperv }
 }
 
 fn timer_input_tick(tsc_hz: u64) -> NonZeroU32 {
