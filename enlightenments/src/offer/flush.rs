@@ -196,7 +196,6 @@ fn in_set(header: VpSetHeader, banks: &[u64]) -> Result<Processors, Status> {
 }
 
 /// Where the input is.
-#[expect(clippy::large_enum_variant, reason = "there is no heap here, and it lives shortly")]
 enum Input {
     Registers([u64; FAST_WORDS]),
     Memory { address: u64 },

@@ -10,6 +10,7 @@ use crate::vcpu::processor_state::ProcessorState;
 use crate::vmx::exit::ExitReason;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
+use enlightenments::offer::registers::VirtualProcessor;
 
 /// Exit reasons that have a counter of their own; what is beyond shares the last.
 const REASONS: usize = 80;
@@ -61,6 +62,8 @@ pub struct State {
     pub tsc_adjust: u64,
     /// IA32_MISC_ENABLE.
     pub misc_enable: u64,
+    /// Its own registers of Hyper-V's interface.
+    pub virtual_processor: VirtualProcessor,
     /// Registers that VMX does not switch.
     pub processor: ProcessorState,
     /// It is to go on on the next CPU. The scheduler takes it there.
@@ -94,6 +97,7 @@ impl State {
             tsc_offset: 0,
             tsc_adjust: 0,
             misc_enable: 0,
+            virtual_processor: VirtualProcessor::new(apic_id),
             processor,
             moves_on: false,
             refused: None,
@@ -110,6 +114,7 @@ impl State {
         self.tsc_offset = tsc_at_zero.wrapping_neg();
         self.tsc_adjust = 0;
         self.misc_enable = MISC_ENABLE_AT_RESET;
+        self.virtual_processor = VirtualProcessor::new(self.apic.id());
         self.start_over();
     }
 

@@ -20,6 +20,7 @@ use crate::mmu::GuestPhysical;
 use crate::mmu::space::GuestSpace;
 use crate::vcpu::cpuid::CpuidTable;
 use crate::vm::exercise::Exercise;
+use crate::vm::partition::Partition;
 use crate::vm::post::Posts;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
@@ -74,6 +75,8 @@ pub struct Machine {
     pub output: GuestOutput,
     /// The exerciser, where it has one.
     pub exercise: Option<Exercise>,
+    /// What its vCPUs share of Hyper-V's interface, where the guest sees that.
+    pub partition: Option<Partition>,
     /// What CPUID answers.
     pub cpuid: CpuidTable,
     /// CR4 bits that the processor lets a guest set.
@@ -99,6 +102,7 @@ impl Machine {
             posts,
             output,
             exercise: None,
+            partition: None,
             cpuid,
             cr4_has,
             uart: Mutex::default(),

@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod memory_layout;
 #[cfg(test)]
 pub(crate) mod model;
+pub mod partition;
 pub mod post;
 
 use crate::console::guest_output::GuestOutput;
@@ -49,6 +50,7 @@ use crate::vm::manifest::MOST_VCPUS;
 use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::LEGACY_VIDEO;
 use crate::vm::memory_layout::MemoryLayout;
+use crate::vm::partition::Partition;
 use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
 use crate::vmx::capabilities::Capabilities;
@@ -210,6 +212,8 @@ impl Vm {
         let posts = Posts::new(addresses, place.neighbours);
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
         let mut machine = Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output);
+        machine.partition =
+            machine.cpuid.hyperv().map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
         if config.exerciser {
             machine.exercise = Some(Exercise::new(&machine.memory)?);
         }

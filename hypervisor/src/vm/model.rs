@@ -33,6 +33,8 @@ pub(crate) struct ModelNeighbours(Mutex<Told>);
 pub(crate) struct Told {
     /// Who was notified, in order.
     pub(crate) notified: Vec<CpuNumber>,
+    /// Who was kicked, in order.
+    pub(crate) kicked: Vec<CpuNumber>,
     /// How often the one that reads the console was asked to.
     pub(crate) asked_for_input: usize,
 }
@@ -54,6 +56,10 @@ impl Neighbours for ModelNeighbours {
         self.0.lock().expect("no test panics while it holds the lock").notified.push(cpu);
     }
 
+    fn kick(&self, cpu: CpuNumber) {
+        self.0.lock().expect("no test panics while it holds the lock").kicked.push(cpu);
+    }
+
     fn ask_for_input(&self) {
         self.0.lock().expect("no test panics while it holds the lock").asked_for_input += 1;
     }
@@ -73,7 +79,7 @@ pub(crate) fn cpu(number: usize) -> CpuNumber {
 pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machine {
     let address = |id| LocalApic::new(id, id == 0, NonZeroU32::MIN).address();
     let posts = posts((0..vcpus).map(address), neighbours);
-    Machine::new(memory(), model::cpuid(), model::CR4_HAS, posts, GuestOutput::Bytes)
+    Machine::new(memory(), model::cpuid(false), model::CR4_HAS, posts, GuestOutput::Bytes)
 }
 
 /// For vCPUs whose local APICs listen to `addresses`, at home on the CPUs in turn.

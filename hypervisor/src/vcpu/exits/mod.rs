@@ -7,6 +7,7 @@ mod ept_violation;
 pub mod exception;
 mod io;
 mod msr;
+mod vmcall;
 mod xsetbv;
 
 use crate::vcpu::end::End;
@@ -62,9 +63,9 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
         ExitReason::INVD | ExitReason::WBINVD => guest.advance(),
         // RDPMC: there are no counters to read (SDM vol. 2B).
         ExitReason::RDPMC => guest.raise(Exception::GeneralProtection),
+        ExitReason::VMCALL => vmcall::handle(guest),
         // Instructions that CPUID does not offer.
-        ExitReason::VMCALL
-        | ExitReason::VMCLEAR
+        ExitReason::VMCLEAR
         | ExitReason::VMLAUNCH
         | ExitReason::VMPTRLD
         | ExitReason::VMPTRST
