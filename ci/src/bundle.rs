@@ -58,6 +58,8 @@ pub struct VirtualMachine {
     pub exerciser: bool,
     /// Whether all of its memory is there before it starts.
     pub prefault: bool,
+    /// Whether its guest sees Hyper-V's interface.
+    pub hyperv: bool,
 }
 
 /// The manifest as it is written.
@@ -81,6 +83,8 @@ struct Declaration<'a> {
     exerciser: bool,
     #[serde(skip_serializing_if = "is_off")]
     prefault: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    hyperv: bool,
 }
 
 fn is_off(switch: &bool) -> bool {
@@ -101,6 +105,7 @@ impl VirtualMachine {
             time_limit_s: None,
             exerciser: false,
             prefault: false,
+            hyperv: false,
         }
     }
 
@@ -128,6 +133,7 @@ impl VirtualMachine {
             time_limit_s: self.time_limit_s,
             exerciser: self.exerciser,
             prefault: self.prefault,
+            hyperv: self.hyperv,
         }
     }
 }
@@ -228,7 +234,7 @@ mod tests {
         let kernel = folder.path().join("kernel");
         std::fs::write(&kernel, "the kernel").unwrap();
         let mut bundle = Vec::new();
-        let one = VirtualMachine { vcpus: 4, exerciser: true, ..machine("one", &kernel) };
+        let one = VirtualMachine { vcpus: 4, exerciser: true, hyperv: true, ..machine("one", &kernel) };
         write(&Manifest::in_turn(vec![one]), &mut bundle).unwrap();
 
         let mut files = std::collections::BTreeMap::new();
@@ -245,6 +251,7 @@ mod tests {
         assert_eq!(vm["memory-mib"].as_integer(), Some(64));
         assert_eq!(vm["command-line"].as_str(), Some("console=ttyS0 say=\"hello\""));
         assert_eq!((vm["vcpus"].as_integer(), vm["exerciser"].as_bool()), (Some(4), Some(true)));
+        assert_eq!(vm["hyperv"].as_bool(), Some(true));
         assert!(["initrd", "time-limit-s", "prefault"].iter().all(|key| vm.get(key).is_none()));
         assert_eq!(files[vm["kernel"].as_str().unwrap()], "the kernel");
     }

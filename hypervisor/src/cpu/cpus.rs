@@ -146,6 +146,10 @@ impl Neighbours for Cpus {
         Self::notify(self, cpu, Attention::MAIL);
     }
 
+    fn kick(&self, cpu: CpuNumber) {
+        Self::kick(self, cpu);
+    }
+
     fn ask_for_input(&self) {
         Self::notify(self, CpuNumber::BOOT, Attention::INPUT);
     }

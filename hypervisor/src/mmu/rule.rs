@@ -58,6 +58,8 @@ pub enum Rule {
     TablesOutliveTheirReaders,
     /// What was replaced is waited for until nobody looks at it.
     PublishedIsWaitedFor,
+    /// Who asks a vCPU to drop linear translations has a fence between that and looking whether it is in its guest.
+    FenceAfterAsking,
 }
 
 impl Rule {

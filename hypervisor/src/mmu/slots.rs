@@ -16,6 +16,34 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+/// A page of its own, to be laid over a guest's memory.
+#[derive(Debug)]
+pub struct OverlayPage {
+    ram: Arc<Ram>,
+    writable: bool,
+}
+
+impl OverlayPage {
+    /// With this content, which the guest can read and execute.
+    pub fn read_only(content: &[u8; FRAME as usize]) -> Result<Self, OutOfFrames> {
+        let ram = Ram::new(FRAME)?;
+        // Nobody else brings it at the same time.
+        ram.write(0, 0, content).map_err(|_| OutOfFrames { bytes: FRAME })?;
+        Ok(Self { ram, writable: false })
+    }
+
+    /// All zero, and the guest can write to it.
+    pub fn writable() -> Result<Self, OutOfFrames> {
+        Ok(Self { ram: Ram::new(FRAME)?, writable: true })
+    }
+
+    fn slot(&self, frame: u64) -> Slot {
+        let ram = Arc::clone(&self.ram);
+        let content = if self.writable { Content::Ram(ram) } else { Content::Rom(ram) };
+        Slot::new(frame..frame + 1, content)
+    }
+}
+
 /// What is to be at a range of guest-physical addresses.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -73,6 +101,12 @@ impl Slot {
         self.memory.as_ref()?.log.as_deref()
     }
 
+    /// Whether `next` is more of the same memory.
+    fn is_continued_by(&self, next: &Self) -> bool {
+        let (Some(memory), Some(other)) = (&self.memory, &next.memory) else { return false };
+        self.frames.end == next.frames.start && memory.goes_on(other)
+    }
+
     fn part(&self, frames: Range<u64>) -> Option<Self> {
         let frames = self.frames.start.max(frames.start)..self.frames.end.min(frames.end);
         (!frames.is_empty()).then(|| Self { frames, memory: self.memory.clone() })
@@ -125,6 +159,17 @@ impl Memory {
         }
     }
 
+    /// Whether it is the same memory, at the same place.
+    fn goes_on(&self, other: &Self) -> bool {
+        let logs_alike = match (&self.log, &other.log) {
+            (None, None) => true,
+            (Some(log), Some(other)) => Arc::ptr_eq(log, other),
+            _ => false,
+        };
+        let alike = (self.origin, self.writable) == (other.origin, other.writable);
+        Arc::ptr_eq(&self.ram, &other.ram) && alike && logs_alike
+    }
+
     /// Whether a large page of the RAM can lie under a large entry.
     fn is_aligned(&self) -> bool {
         self.origin.is_multiple_of(frames_of(2))
@@ -133,28 +178,81 @@ impl Memory {
 
 /// All slots of a guest, in order and apart.
 #[derive(Clone, Debug, Default)]
-pub struct Slots(Vec<Slot>);
+pub struct Slots {
+    slots: Vec<Slot>,
+    /// Those of the slots that hide something, in the order in which they were laid.
+    overlays: Vec<Overlay>,
+}
+
+/// A page that hides what is under it, and does it no harm (TLFS, "GPA Overlay Pages").
+#[derive(Clone, Debug)]
+struct Overlay {
+    slot: Slot,
+    hidden: Option<Slot>,
+}
+
+impl Overlay {
+    fn is_of(&self, page: &OverlayPage) -> bool {
+        self.slot.memory.as_ref().is_some_and(|memory| Arc::ptr_eq(&memory.ram, &page.ram))
+    }
+}
 
 impl Slots {
+    /// With `overlays` over `slots`.
+    fn covered(mut slots: Vec<Slot>, overlays: impl Iterator<Item = Slot>) -> Self {
+        let mut laid = Vec::new();
+        for slot in overlays {
+            let hidden = find(&slots, slot.frames.start).and_then(|under| under.part(slot.frames.clone()));
+            slots = placed(&slots, &slot.frames, Some(slot.clone()));
+            laid.push(Overlay { slot, hidden });
+        }
+        Self { slots, overlays: laid }
+    }
+
+    /// What is there without the overlays.
+    fn bare(&self) -> Vec<Slot> {
+        let lifted = |slots: Vec<Slot>, overlay: &Overlay| {
+            placed(&slots, &overlay.slot.frames, overlay.hidden.clone())
+        };
+        self.overlays.iter().rev().fold(self.slots.clone(), lifted)
+    }
+
     /// The slot of a guest frame.
     #[must_use]
     #[inline]
     pub fn find(&self, frame: u64) -> Option<&Slot> {
-        let after = self.0.partition_point(|slot| slot.frames.start <= frame);
-        let slot = self.0.get(after.checked_sub(1)?)?;
-        slot.frames.contains(&frame).then_some(slot)
+        find(&self.slots, frame)
+    }
+
+    /// The guest frame over which `page` lies, if it does.
+    #[must_use]
+    pub fn overlaid(&self, page: &OverlayPage) -> Option<u64> {
+        self.overlays.iter().find(|overlay| overlay.is_of(page)).map(|overlay| overlay.slot.frames.start)
+    }
+
+    /// The same, but that `page` lies over the guest frame `at`, and nowhere else; with `None` it lies nowhere. There is none if no
+    /// memory is at that frame.
+    #[must_use]
+    pub fn with_overlay(&self, page: &OverlayPage, at: Option<u64>) -> Option<Self> {
+        let bare = self.bare();
+        if at.is_some_and(|at| find(&bare, at).is_none_or(|slot| slot.memory.is_none())) {
+            return None;
+        }
+        let others = self.overlays.iter().filter(|overlay| !overlay.is_of(page));
+        let new = at.map(|at| page.slot(at));
+        Some(Self::covered(bare, others.map(|overlay| overlay.slot.clone()).chain(new)))
     }
 
     /// The next frame with memory behind it, after one that has none.
     #[must_use]
     pub fn next_after(&self, frame: u64) -> Option<u64> {
-        let later = self.0.iter().filter(|slot| slot.frames.start > frame && slot.memory.is_some());
+        let later = self.slots.iter().filter(|slot| slot.frames.start > frame && slot.memory.is_some());
         later.map(|slot| slot.frames.start).next()
     }
 
     /// Guest frames were written to.
     pub fn mark(&self, frames: &Range<u64>) {
-        for slot in self.0.iter().filter(|slot| slot.meets(frames)) {
+        for slot in self.slots.iter().filter(|slot| slot.meets(frames)) {
             if let Some(log) = slot.log() {
                 log.mark(frames.clone());
             }
@@ -163,17 +261,17 @@ impl Slots {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
-        self.0.iter()
+        self.slots.iter()
     }
 
     /// Whether any writes are logged.
     #[must_use]
     pub fn any_logged(&self) -> bool {
-        self.0.iter().any(|slot| slot.log().is_some())
+        self.slots.iter().any(|slot| slot.log().is_some())
     }
 
     fn memories(&self) -> impl Iterator<Item = &Memory> {
-        self.0.iter().filter_map(|slot| slot.memory.as_ref())
+        self.slots.iter().filter_map(|slot| slot.memory.as_ref())
     }
 
     /// The same, but with that content at `frames`; or with nothing there.
@@ -183,16 +281,14 @@ impl Slots {
     #[must_use]
     pub fn with(&self, frames: Range<u64>, content: Option<Content>) -> Self {
         assert!(frames.start < frames.end && frames.end <= GUEST_FRAMES, "no place for a slot: {frames:x?}");
-        let before = self.0.iter().filter_map(|slot| slot.part(0..frames.start));
-        let after = self.0.iter().filter_map(|slot| slot.part(frames.end..GUEST_FRAMES));
         let slot = content.map(|content| Slot::new(frames.clone(), content));
-        Self(before.chain(slot).chain(after).collect())
+        Self::covered(placed(&self.bare(), &frames, slot), self.overlay_slots())
     }
 
     /// The same, but that the writes to all memory that lies in part in `frames` are logged, from the beginning on; or not at all.
     pub fn with_logs(&self, frames: &Range<u64>, logged: bool) -> Result<Self, OutOfFrames> {
-        let mut slots = self.clone();
-        for slot in slots.0.iter_mut().filter(|slot| slot.meets(frames)) {
+        let mut slots = self.bare();
+        for slot in slots.iter_mut().filter(|slot| slot.meets(frames)) {
             if let Some(memory) = &mut slot.memory {
                 memory.log = None;
                 if logged {
@@ -200,28 +296,32 @@ impl Slots {
                 }
             }
         }
-        Ok(slots)
+        Ok(Self::covered(slots, self.overlay_slots()))
+    }
+
+    fn overlay_slots(&self) -> impl Iterator<Item = Slot> {
+        self.overlays.iter().map(|overlay| overlay.slot.clone())
     }
 
     /// `frames` and all around them up to the next slots.
     #[must_use]
     pub fn gap_around(&self, frames: &Range<u64>) -> Range<u64> {
-        let start = self.0.iter().map(|slot| slot.frames.end).filter(|&end| end <= frames.start).max();
-        let end = self.0.iter().map(|slot| slot.frames.start).filter(|&start| start >= frames.end).min();
+        let start = self.slots.iter().map(|slot| slot.frames.end).filter(|&end| end <= frames.start).max();
+        let end = self.slots.iter().map(|slot| slot.frames.start).filter(|&start| start >= frames.end).min();
         start.unwrap_or(0)..end.unwrap_or(GUEST_FRAMES)
     }
 
     /// Tables that are needed at most, the root's among them.
     #[must_use]
     pub fn tables_needed(&self) -> u64 {
-        1 + self.0.iter().map(Slot::tables_needed).sum::<u64>()
+        1 + self.slots.iter().map(Slot::tables_needed).sum::<u64>()
     }
 
     /// Bytes of memory that the guest sees.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let frames = |slot: &Slot| slot.memory.as_ref().map_or(0, |_| slot.frames.end - slot.frames.start);
-        self.0.iter().map(frames).sum::<u64>() * FRAME
+        self.slots.iter().map(frames).sum::<u64>() * FRAME
     }
 
     /// Bytes of physical memory behind it: what is seen twice counts once.
@@ -242,3 +342,30 @@ impl Slots {
         (0..rams.len()).filter(|&n| first_seen(n)).map(|n| bytes(rams[n])).sum()
     }
 }
+
+/// The slot of a guest frame.
+#[inline]
+fn find(slots: &[Slot], frame: u64) -> Option<&Slot> {
+    let after = slots.partition_point(|slot| slot.frames.start <= frame);
+    let slot = slots.get(after.checked_sub(1)?)?;
+    slot.frames.contains(&frame).then_some(slot)
+}
+
+/// The same, but with that slot at `frames`; or with nothing there. What goes on in the next slot becomes one with it: only
+/// within a slot are there large pages.
+fn placed(slots: &[Slot], frames: &Range<u64>, slot: Option<Slot>) -> Vec<Slot> {
+    let before = slots.iter().filter_map(|slot| slot.part(0..frames.start));
+    let after = slots.iter().filter_map(|slot| slot.part(frames.end..GUEST_FRAMES));
+    let mut whole: Vec<Slot> = Vec::new();
+    for slot in before.chain(slot).chain(after) {
+        match whole.last_mut() {
+            Some(last) if last.is_continued_by(&slot) => last.frames.end = slot.frames.end,
+            _ => whole.push(slot),
+        }
+    }
+    whole
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "loom"))]
+mod tests;

@@ -9,6 +9,7 @@ mod writes;
 pub use super::backing::Ram;
 pub use super::entry::Access;
 pub use super::slots::Content;
+pub use super::slots::OverlayPage;
 pub use fault::Fault;
 
 use super::published::Published;
@@ -25,6 +26,7 @@ use crate::mmu::flush::Roots;
 use crate::mmu::grace::Reading;
 use crate::mmu::lock::Mutex;
 use alloc::sync::Arc;
+use core::fmt;
 use core::ops::Range;
 
 /// What the processor's extended page tables have.
@@ -32,6 +34,24 @@ use core::ops::Range;
 pub struct Features {
     /// Accessed and dirty bits.
     pub accessed_dirty: bool,
+}
+
+/// Why a page does not lie where it was to: all is as before.
+#[derive(Clone, Copy, Debug)]
+pub enum NotOverlaid {
+    /// The guest has no memory there.
+    NoMemory,
+    /// There is not enough memory for tables.
+    OutOfFrames(OutOfFrames),
+}
+
+impl fmt::Display for NotOverlaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMemory => f.write_str("a page is to lie over memory, and the guest has none there"),
+            Self::OutOfFrames(error) => error.fmt(f),
+        }
+    }
 }
 
 /// Memory of one guest.
@@ -95,6 +115,19 @@ impl GuestSpace {
         self.change(me, frames(&range), |slots, frames| slots.with(frames, None))
     }
 
+    /// Has `page` lie over the guest frame `at`, and nowhere else; with `None` it lies nowhere. What it hides comes back
+    /// unharmed when it goes. Comes back when nobody sees anything else there.
+    ///
+    /// # Panics
+    /// If `me` reads: it would wait for itself.
+    pub fn overlay(&self, me: CpuNumber, page: &OverlayPage, at: Option<u64>) -> Result<(), NotOverlaid> {
+        let _changing = self.changing.lock();
+        let (before, slots) = self.with_slots(me, |now| (now.overlaid(page), now.with_overlay(page, at)));
+        let slots = slots.ok_or(NotOverlaid::NoMemory)?;
+        let stale = [before, at].map(|frame| frame.map_or(0..0, |frame| frame..frame + 1));
+        self.put(me, slots, stale).map_err(NotOverlaid::OutOfFrames)
+    }
+
     fn change(
         &self,
         me: CpuNumber,
@@ -102,16 +135,25 @@ impl GuestSpace {
         change: impl FnOnce(&Slots, Range<u64>) -> Slots,
     ) -> Result<(), OutOfFrames> {
         let _changing = self.changing.lock();
-        let (needed_before, slots) =
-            self.with_slots(me, |now| (now.tables_needed(), change(now, frames.clone())));
-        let needed = slots.tables_needed();
+        let slots = self.with_slots(me, |now| change(now, frames.clone()));
+        // Where nothing is left, tables go that translate nothing else: they would be missed elsewhere.
+        let stale = if slots.find(frames.start).is_some() { frames } else { slots.gap_around(&frames) };
+        self.put(me, slots, [stale])
+    }
+
+    /// Puts `slots` in the place of those that are there, from which they differ in `stale`. Under the lock of who changes slots.
+    fn put<const RANGES: usize>(
+        &self,
+        me: CpuNumber,
+        slots: Slots,
+        stale: [Range<u64>; RANGES],
+    ) -> Result<(), OutOfFrames> {
+        let (needed_before, needed) = (self.with_slots(me, Slots::tables_needed), slots.tables_needed());
         if needed > needed_before {
             self.tables.memory().grow(needed - needed_before)?;
         }
-        // Where nothing is left, tables go that translate nothing else: they would be missed elsewhere.
-        let stale = if slots.find(frames.start).is_some() { frames } else { slots.gap_around(&frames) };
         // Zapped once nobody maps any more what only the slots before have.
-        self.slots.replace(me, slots, || self.zap_frames(me, stale));
+        self.slots.replace(me, slots, || stale.into_iter().for_each(|frames| self.zap_frames(me, frames)));
         // Other CPUs may be about to give tables back.
         while !self.tables.memory().shrink(needed_before.saturating_sub(needed)) {
             self.coherence().kick.relax();

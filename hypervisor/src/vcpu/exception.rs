@@ -5,6 +5,7 @@ use crate::irqchip::local_apic;
 use crate::vcpu::msr_policy;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
+use enlightenments::offer::registers;
 
 /// An exception of the guest (SDM vol. 3, "Protected-Mode Exceptions and Interrupts").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,12 @@ impl Exception {
 
 impl From<msr_policy::GeneralProtection> for Exception {
     fn from(_: msr_policy::GeneralProtection) -> Self {
+        Self::GeneralProtection
+    }
+}
+
+impl From<registers::Refused> for Exception {
+    fn from(_: registers::Refused) -> Self {
         Self::GeneralProtection
     }
 }

@@ -14,6 +14,7 @@ pub mod guest_tsc;
 mod host_state;
 pub mod initial_state;
 mod linear;
+pub mod linear_flush;
 pub mod mailbox;
 #[cfg(test)]
 pub(crate) mod model;

@@ -25,6 +25,7 @@ use crate::vm::machine::Machine;
 use crate::vm::model::ModelNeighbours;
 use crate::vm::model::VCPUS;
 use crate::vm::model::machine;
+use crate::vm::partition::Partition;
 use crate::vmx::entry::EntryFrame;
 use crate::vmx::entry::Registers;
 use crate::vmx::exit::ExitReason;
@@ -102,6 +103,15 @@ impl Model {
         model.state.timer_changed = false;
         model.state.flush_linear = false;
         model
+    }
+
+    /// The same, of a machine whose guest sees Hyper-V's interface.
+    pub(crate) fn with_hyperv(mut self) -> Self {
+        let machine = Arc::get_mut(&mut self.machine).expect("it has no sibling yet");
+        machine.cpuid = cpuid(true);
+        let offering = machine.cpuid.hyperv().expect("that was asked for");
+        machine.partition = Some(Partition::new(offering, VCPUS).expect("the host has memory"));
+        self
     }
 
     /// Another vCPU of the same machine, as `after_reset`.
@@ -280,7 +290,7 @@ fn pointer(frames: &Frames) -> NonNull<u8> {
 }
 
 /// What a vCPU answers on a small processor of the year 2013.
-pub(crate) fn cpuid() -> CpuidTable {
+pub(crate) fn cpuid(hyperv: bool) -> CpuidTable {
     let processor = |leaf, subleaf| {
         let (eax, ebx, ecx, edx) = match (leaf, subleaf) {
             (0x0, _) => (0xd, 0x756e_6547, 0x6c65_746e, 0x4965_6e69),
@@ -294,5 +304,6 @@ pub(crate) fn cpuid() -> CpuidTable {
         };
         CpuidResult { eax, ebx, ecx, edx }
     };
-    CpuidTable::new(&processor, Profile { vcpus: 1, tsc_hz: 3_000_000_000, offered: Offered::default() })
+    let offered = Offered::default();
+    CpuidTable::new(&processor, Profile { vcpus: 1, tsc_hz: 3_000_000_000, offered, hyperv })
 }

@@ -14,6 +14,7 @@ use crate::vcpu::msr_policy::MsrIndex;
 use crate::vcpu::msr_policy::held_by_processor;
 use alloc::boxed::Box;
 use alloc::vec;
+use enlightenments::offer::flush::XMM_WORDS;
 use registers::Block;
 
 /// DR6 after RESET and INIT (SDM vol. 3, "Processor States Following Power-up, Reset, or INIT").
@@ -161,6 +162,18 @@ impl ProcessorState {
             registers::set_xcr0(value);
         }
         self.xcr0 = value;
+    }
+
+    /// XMM0 to XMM5, the low half of each first.
+    #[must_use]
+    pub fn xmm(&mut self) -> [u64; XMM_WORDS] {
+        if self.loaded {
+            // What is here is stale, so it does no harm that a part of it is not any more.
+            registers::set_xcr0(self.components);
+            registers::save_extended(&mut self.area, xstate::SSE);
+            registers::set_xcr0(self.xcr0);
+        }
+        registers::xmm(&self.area)
     }
 
     /// Sets CR2.

@@ -23,6 +23,7 @@ use crate::vcpu::exits;
 use crate::vcpu::exits::exception;
 use crate::vcpu::exits::exception::Whose;
 use crate::vcpu::guest::Guest;
+use crate::vcpu::linear_flush::LinearFlush;
 use crate::vcpu::virtual_cpu::not_ours;
 use crate::vm::Vm;
 use crate::vmx::entry;
@@ -88,6 +89,7 @@ impl Vcpu {
             apic,
             attention: board.cpus.attention(*number),
             coherence: &board.coherence,
+            linear_flush: &machine.posts.of(self.index).linear_flush,
             root: machine.memory.root(),
             vm: &self.vm,
             vpid: self.vpid.number(),
@@ -115,6 +117,8 @@ struct Runner<'a> {
     apic: &'a mut LocalApic,
     attention: &'a AttentionWord,
     coherence: &'a Coherence,
+    /// What other vCPUs ask of this one.
+    linear_flush: &'a LinearFlush,
     root: &'a Root,
     vm: &'a Vm,
     vpid: u16,
@@ -138,8 +142,13 @@ impl Runner<'_> {
     fn round(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
         // From here on who changes guest memory waits for this CPU, and who wants its attention interrupts it.
         self.attention.mark_away();
+        self.linear_flush.go_in();
         if let Some(generation) = self.coherence.occupancy.enter(self.number, self.root) {
             self.drop_guest_physical(generation);
+        }
+        if let Some(request) = self.linear_flush.owed() {
+            self.drop_linear();
+            self.linear_flush.meet(request);
         }
         let asked = guest.state.attention || !self.attention.look().is_empty();
         let ready = if asked { self.prepare(guest) } else { Ok(()) };
@@ -179,6 +188,7 @@ impl Runner<'_> {
     #[inline(always)]
     fn show_back(&self) {
         self.coherence.occupancy.leave(self.number);
+        self.linear_flush.come_out();
         self.attention.come_back();
     }
 
@@ -246,6 +256,7 @@ impl Runner<'_> {
     }
 
     /// Translations of the guest's own tables are dropped on this CPU.
+    #[cold]
     fn drop_linear(&self) {
         self.processor.invvpid_single(self.vpid);
         self.coherence.counters.count(self.number, Counter::InvvpidSingle);

@@ -11,6 +11,7 @@ use crate::vcpu::processor_state::ProcessorState;
 use crate::vmx::exit::ExitReason;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
+use enlightenments::offer::registers::VirtualProcessor;
 
 /// Basic exit reasons that have a counter of their own.
 const REASONS: usize = 80;
@@ -66,6 +67,8 @@ pub struct State {
     pub tsc_adjust: u64,
     /// IA32_MISC_ENABLE.
     pub misc_enable: u64,
+    /// Its own registers of Hyper-V's interface.
+    pub virtual_processor: VirtualProcessor,
     /// Registers that VMX does not switch.
     pub processor: ProcessorState,
     /// It is to go on on the next CPU. The scheduler takes it there.
@@ -104,6 +107,7 @@ impl State {
             tsc: GuestTsc::new(started_at),
             tsc_adjust: 0,
             misc_enable: 0,
+            virtual_processor: VirtualProcessor::new(apic_id),
             processor,
             moves_on: false,
             msr_bitmap_seen: 0,
@@ -123,6 +127,7 @@ impl State {
         self.tsc = self.tsc.restarted(started_at);
         self.tsc_adjust = 0;
         self.misc_enable = MISC_ENABLE_AT_RESET;
+        self.virtual_processor = VirtualProcessor::new(self.apic.id());
         self.start_over();
     }
 

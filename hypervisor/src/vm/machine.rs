@@ -23,6 +23,7 @@ use crate::vcpu::msr_policy::MsrAccess;
 use crate::vcpu::msr_policy::MsrIndex;
 use crate::vm::exercise::Exercise;
 use crate::vm::msr_bitmap::MsrBitmap;
+use crate::vm::partition::Partition;
 use crate::vm::post::Posts;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
@@ -77,6 +78,8 @@ pub struct Machine {
     pub output: GuestOutput,
     /// The exerciser, where it has one.
     pub exercise: Option<Exercise>,
+    /// What its vCPUs share of Hyper-V's interface, where the guest sees that.
+    pub partition: Option<Partition>,
     /// What CPUID answers.
     pub cpuid: CpuidTable,
     /// CR4 bits that the processor lets a guest set.
@@ -105,6 +108,7 @@ impl Machine {
             posts,
             output,
             exercise: None,
+            partition: None,
             cpuid,
             cr4_has,
             msr_bitmap,

@@ -14,6 +14,7 @@
 //! time-limit-s = 60               # the VM is ended after so many seconds; no limit where left out
 //! prefault = true                 # all memory is there from the start, rather than when it is first used
 //! exerciser = true                # a device by which a test changes the machine under itself
+//! hyperv = true                   # the guest sees as much of Hyper-V's interface as remote TLB flushes take
 //! ```
 
 use super::bundle::MANIFEST;
@@ -89,6 +90,9 @@ pub struct VmConfig {
     /// It has the [exerciser](crate::devices::exerciser).
     #[serde(default)]
     pub exerciser: bool,
+    /// Its guest sees [what we offer](enlightenments::offer) of Hyper-V's interface.
+    #[serde(default)]
+    pub hyperv: bool,
 }
 
 /// A mistake in the manifest, and where it is.

@@ -13,6 +13,7 @@ pub mod memory_layout;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod msr_bitmap;
+pub mod partition;
 pub mod post;
 
 use crate::console::guest_output::GuestOutput;
@@ -52,6 +53,7 @@ use crate::vm::manifest::VmConfig;
 use crate::vm::memory_layout::LEGACY_VIDEO;
 use crate::vm::memory_layout::MemoryLayout;
 use crate::vm::msr_bitmap::MsrBitmap;
+use crate::vm::partition::Partition;
 use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
 use crate::vmx::capabilities::Capabilities;
@@ -221,9 +223,12 @@ impl Vm {
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
         // Roots are never alike, and a machine has at least one.
         let id = memory.root().id().number();
-        let enlightened = offer.nested.map(|nested| Enlightened::new(nested, id, false)).transpose()?;
+        let hyperv = cpuid.hyperv();
+        let enlighten = |nested| Enlightened::new(nested, id, hyperv.is_some());
+        let enlightened = offer.nested.map(enlighten).transpose()?;
         let mut machine =
             Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
+        machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
         if config.exerciser {
             machine.exercise = Some(Exercise::new(&machine.memory)?);
         }
@@ -354,7 +359,7 @@ fn profile(config: &VmConfig, offer: &Offer<'_>) -> Profile {
         rdtscp: secondary.enable_rdtscp(),
         xsaves: false,
     };
-    Profile { vcpus: config.vcpus as u16, tsc_hz: offer.tsc_hz, offered }
+    Profile { vcpus: config.vcpus as u16, tsc_hz: offer.tsc_hz, offered, hyperv: config.hyperv }
 }
 
 fn timer_input_tick(tsc_hz: u64) -> NonZeroU32 {

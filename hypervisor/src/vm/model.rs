@@ -34,6 +34,8 @@ pub(crate) struct ModelNeighbours(Mutex<Told>);
 pub(crate) struct Told {
     /// Who was notified, in order.
     pub(crate) notified: Vec<CpuNumber>,
+    /// Who was kicked, in order.
+    pub(crate) kicked: Vec<CpuNumber>,
     /// How often the one that reads the console was asked to.
     pub(crate) asked_for_input: usize,
     /// The rate of the TSC that they were to pretend last.
@@ -55,6 +57,10 @@ impl ModelNeighbours {
 impl Neighbours for ModelNeighbours {
     fn notify(&self, cpu: CpuNumber) {
         self.0.lock().expect("no test panics while it holds the lock").notified.push(cpu);
+    }
+
+    fn kick(&self, cpu: CpuNumber) {
+        self.0.lock().expect("no test panics while it holds the lock").kicked.push(cpu);
     }
 
     fn ask_for_input(&self) {
@@ -85,7 +91,7 @@ pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machi
     let address = |id| LocalApic::new(id, id == 0, NonZeroU32::MIN).address();
     let posts = posts((0..vcpus).map(address), neighbours);
     let msr_bitmap = MsrBitmap::new().expect("the host has memory");
-    Machine::new(memory(), model::cpuid(), model::CR4_HAS, posts, GuestOutput::Bytes, msr_bitmap)
+    Machine::new(memory(), model::cpuid(false), model::CR4_HAS, posts, GuestOutput::Bytes, msr_bitmap)
 }
 
 /// For vCPUs whose local APICs listen to `addresses`, at home on the CPUs in turn.

@@ -5,18 +5,24 @@ use crate::cpu::CpuNumber;
 use crate::irqchip::Message;
 use crate::irqchip::delivery::recipients;
 use crate::irqchip::local_apic::Address;
+use crate::vcpu::linear_flush;
+use crate::vcpu::linear_flush::LinearFlush;
 use crate::vcpu::mailbox::Mailbox;
 use alloc::boxed::Box;
 use core::fmt::Debug;
+use core::hint;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
 use core::sync::atomic::fence;
+use enlightenments::offer::flush::Processors;
 
 /// The physical CPUs, as those see them who leave something for a vCPU.
 pub trait Neighbours: Debug + Sync {
     /// Has that CPU look into the mailboxes of its vCPUs.
     fn notify(&self, cpu: CpuNumber);
+    /// Has that CPU leave its guest soon, if it is in one.
+    fn kick(&self, cpu: CpuNumber);
     /// Has the one that reads the console see whether there is input.
     fn ask_for_input(&self);
     /// Has the TSC of all taken for one that ticks `numerator` / `denominator` times as fast as at the start.
@@ -32,6 +38,8 @@ pub trait Neighbours: Debug + Sync {
 pub struct Post {
     /// What they have for it.
     pub mailbox: Mailbox,
+    /// Which linear translations they want it to drop.
+    pub linear_flush: LinearFlush,
     /// What its local APIC listens to: an [`Address`].
     address: AtomicU64,
     /// The number of the CPU that has it.
@@ -40,7 +48,12 @@ pub struct Post {
 
 impl Post {
     fn new(address: Address) -> Self {
-        Self { mailbox: Mailbox::default(), address: AtomicU64::new(address.into()), home: AtomicU8::new(0) }
+        Self {
+            mailbox: Mailbox::default(),
+            linear_flush: LinearFlush::new(),
+            address: AtomicU64::new(address.into()),
+            home: AtomicU8::new(0),
+        }
     }
 
     /// Its local APIC listens to something else from here on.
@@ -106,6 +119,19 @@ impl Posts {
                 self.neighbours.notify(post.home());
             }
         }
+    }
+
+    /// Comes back when none of these vCPUs uses linear translations from before. The caller is out of its guest, and may be one
+    /// of them.
+    pub fn flush_linear(&self, vcpus: Processors) {
+        let named =
+            || (0..).zip(&self.posts).filter(|&(vp_index, _)| vcpus.has(vp_index)).map(|(_, post)| post);
+        let kick = |place| {
+            if let Some(post) = named().nth(place) {
+                self.neighbours.kick(post.home());
+            }
+        };
+        linear_flush::flush(named().map(|post| &post.linear_flush), kick, hint::spin_loop);
     }
 
     /// Has every vCPU look whether it is to go on.

@@ -4,19 +4,32 @@
 use super::CpuidResult;
 use super::NOTHING;
 use super::Profile;
+use super::feature::advanced_power_edx;
 use super::feature::xsave_eax;
+use super::policy::FIRST_HYPERVISOR;
 use super::policy::Given;
+use super::policy::MAX_HYPERVISOR;
 use super::policy::Row;
 use super::policy::Rule;
 use super::policy::Subleaves;
 use super::xstate;
 use super::xstate::XstateSizes;
+use enlightenments::offer::Offering;
+use enlightenments::offer::leaves;
 
 /// Leaf 0BH, ECX of sub-leaf 0: level 0 is of type 1, threads.
 pub(super) const LEVEL_THREAD: u32 = 1 << 8;
 
 /// Leaf 0BH, ECX of sub-leaf 1: level 1 is of type 2, cores.
 pub(super) const LEVEL_CORE: u32 = (2 << 8) | 1;
+
+/// Who we are, and nothing else that a guest could use.
+const SATORI: CpuidResult = CpuidResult {
+    eax: FIRST_HYPERVISOR,
+    ebx: u32::from_le_bytes(*b"Sato"),
+    ecx: u32::from_le_bytes(*b"riSa"),
+    edx: u32::from_le_bytes(*b"tori"),
+};
 
 /// What the values of a table are worked out from.
 pub(super) struct Inputs<'a> {
@@ -37,6 +50,24 @@ impl<'a> Inputs<'a> {
         inputs
     }
 
+    /// What the guest is offered of Hyper-V's interface, if it sees that.
+    pub fn hyperv(&self) -> Option<Offering> {
+        let invariant_tsc = self.processor(0x8000_0007, 0).edx & advanced_power_edx::INVARIANT_TSC != 0;
+        let xmm_input = self.xcr0 & xstate::SSE != 0;
+        self.profile.hyperv.then_some(Offering { invariant_tsc, xmm_input })
+    }
+
+    /// What a row of the table draws on: the host's value, or in the range of hypervisors our own.
+    fn source(&self, leaf: u32, subleaf: u32) -> CpuidResult {
+        match (leaf, self.hyperv()) {
+            (FIRST_HYPERVISOR..=MAX_HYPERVISOR, Some(offering)) => {
+                leaves::leaf(leaf, offering).unwrap_or(NOTHING)
+            }
+            (FIRST_HYPERVISOR, None) => SATORI,
+            _ => self.processor(leaf, subleaf),
+        }
+    }
+
     /// The host's value, or zeros where its leaf is beyond those that it has.
     pub fn processor(&self, leaf: u32, subleaf: u32) -> CpuidResult {
         let max = if leaf < 0x8000_0000 { self.max_basic } else { self.max_extended };
@@ -45,7 +76,7 @@ impl<'a> Inputs<'a> {
 
     /// One sub-leaf of a row.
     pub fn evaluate(&self, row: &Row, subleaf: u32) -> CpuidResult {
-        let host = self.processor(row.leaf, subleaf);
+        let host = self.source(row.leaf, subleaf);
         CpuidResult {
             eax: self.register(row.eax, host.eax, subleaf),
             ebx: self.register(row.ebx, host.ebx, subleaf),

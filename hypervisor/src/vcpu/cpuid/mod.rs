@@ -15,10 +15,14 @@ pub use self::computed::CrystalClock;
 
 use self::computed::Inputs;
 use self::feature::version_ecx;
+use self::policy::FIRST_HYPERVISOR;
+use self::policy::MAX_BASIC;
+use self::policy::MAX_HYPERVISOR;
 use self::policy::POLICY;
 use self::slots::ANSWERS;
 use self::slots::Completion;
 use self::xstate::XstateSizes;
+use enlightenments::offer::Offering;
 
 /// All registers zero.
 const NOTHING: CpuidResult = CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
@@ -45,6 +49,8 @@ pub struct Profile {
     pub tsc_hz: u64,
     /// What may be handed through beyond plain instructions.
     pub offered: Offered,
+    /// The guest sees Hyper-V's interface.
+    pub hyperv: bool,
 }
 
 /// What an answer depends on at the time of the exit.
@@ -64,6 +70,7 @@ pub struct CpuidTable {
     answers: [CpuidResult; ANSWERS],
     xstate_sizes: XstateSizes,
     xcr0: u64,
+    hyperv: Option<Offering>,
 }
 
 impl CpuidTable {
@@ -77,13 +84,26 @@ impl CpuidTable {
                 answers[slots::of(row.leaf).answer(subleaf)] = inputs.evaluate(row, subleaf);
             }
         }
-        Self { answers, xstate_sizes: inputs.xstate_sizes(), xcr0: inputs.xcr0 }
+        if !profile.hyperv {
+            // Out of range, and answered as that is.
+            for leaf in FIRST_HYPERVISOR + 1..=MAX_HYPERVISOR {
+                answers[slots::of(leaf).answer(0)] = answers[slots::of(MAX_BASIC).answer(0)];
+            }
+        }
+        let hyperv = inputs.hyperv();
+        Self { answers, xstate_sizes: inputs.xstate_sizes(), xcr0: inputs.xcr0, hyperv }
     }
 
     /// The bits that a guest may set in XCR0; 0 where it has no XSAVE.
     #[must_use]
     pub fn supported_xcr0(&self) -> u64 {
         self.xcr0
+    }
+
+    /// What the leaves say of Hyper-V's interface; `None` where the guest sees nothing of it.
+    #[must_use]
+    pub fn hyperv(&self) -> Option<Offering> {
+        self.hyperv
     }
 
     /// Bits of a guest-physical address.

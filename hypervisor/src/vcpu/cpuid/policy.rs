@@ -23,6 +23,7 @@ use super::feature::structured1_eax;
 use super::feature::version_ecx;
 use super::feature::version_edx;
 use super::feature::xsave_eax;
+use enlightenments::offer::leaves;
 
 use self::Given::Avx;
 use self::Given::Avx512;
@@ -45,8 +46,11 @@ use self::Subleaves::Span;
 /// The highest basic leaf that a guest sees.
 pub(super) const MAX_BASIC: u32 = 0x16;
 
-/// The highest leaf of the range in which hypervisors present themselves.
-pub(super) const MAX_HYPERVISOR: u32 = 0x4000_0000;
+/// The first leaf of the range in which hypervisors present themselves.
+pub(super) const FIRST_HYPERVISOR: u32 = leaves::FIRST;
+
+/// The highest leaf of that range that a guest sees, if it sees Hyper-V's interface; else only the first is in range.
+pub(super) const MAX_HYPERVISOR: u32 = leaves::LAST;
 
 /// The highest extended leaf that a guest sees.
 pub(super) const MAX_EXTENDED: u32 = 0x8000_0008;
@@ -113,6 +117,11 @@ pub(super) struct Row {
 
 const ALL: Rule = Processor(u32::MAX);
 const ZERO: Rule = Fixed(0);
+
+/// A leaf of the range in which hypervisors present themselves: who we are, or what we offer of Hyper-V's interface.
+const fn hypervisor(leaf: u32) -> Row {
+    Row { leaf, subleaves: Ignored, eax: ALL, ebx: ALL, ecx: ALL, edx: ALL }
+}
 
 /// Ordered by leaf, then sub-leaf. After the last sub-leaf of a leaf follows one of zeros, for all beyond.
 pub(super) const POLICY: &[Row] = &[
@@ -278,15 +287,12 @@ pub(super) const POLICY: &[Row] = &[
         ecx: Computed(computed::crystal_mhz),
         edx: ZERO,
     },
-    // Who we are, and nothing else that a guest could use.
-    Row {
-        leaf: 0x4000_0000,
-        subleaves: Ignored,
-        eax: Fixed(MAX_HYPERVISOR),
-        ebx: Fixed(u32::from_le_bytes(*b"Sato")),
-        ecx: Fixed(u32::from_le_bytes(*b"riSa")),
-        edx: Fixed(u32::from_le_bytes(*b"tori")),
-    },
+    hypervisor(leaves::FIRST),
+    hypervisor(0x4000_0001),
+    hypervisor(0x4000_0002),
+    hypervisor(0x4000_0003),
+    hypervisor(0x4000_0004),
+    hypervisor(leaves::LAST),
     Row { leaf: 0x8000_0000, subleaves: Ignored, eax: Fixed(MAX_EXTENDED), ebx: ZERO, ecx: ZERO, edx: ZERO },
     Row {
         leaf: 0x8000_0001,

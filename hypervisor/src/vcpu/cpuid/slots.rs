@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the answer to a leaf lies: laid out at compile time, so that finding it takes a few compares.
 
+use super::policy::FIRST_HYPERVISOR;
 use super::policy::MAX_BASIC;
 use super::policy::MAX_EXTENDED;
 use super::policy::MAX_HYPERVISOR;
@@ -9,13 +10,16 @@ use super::policy::Row;
 use super::policy::Subleaves;
 
 const BASIC_SLOTS: usize = MAX_BASIC as usize + 1;
+const HYPERVISOR_SLOTS: usize = (MAX_HYPERVISOR - FIRST_HYPERVISOR) as usize + 1;
 const FIRST_EXTENDED: u32 = 0x8000_0000;
 const EXTENDED_SLOTS: usize = (MAX_EXTENDED - FIRST_EXTENDED) as usize + 1;
 
 /// How many answers a table holds. The first is that of all leaves that the policy leaves out.
 pub(super) const ANSWERS: usize = lay_out().1;
 
-static SLOTS: [Slot; BASIC_SLOTS + 1 + EXTENDED_SLOTS] = lay_out().0;
+const SLOT_COUNT: usize = BASIC_SLOTS + HYPERVISOR_SLOTS + EXTENDED_SLOTS;
+
+static SLOTS: [Slot; SLOT_COUNT] = lay_out().0;
 
 /// What is to be filled in when an answer is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,15 +73,15 @@ pub(super) fn of(leaf: u32) -> Slot {
 const fn index_of(leaf: u32) -> usize {
     match leaf {
         0..=MAX_BASIC => leaf as usize,
-        MAX_HYPERVISOR => BASIC_SLOTS,
-        FIRST_EXTENDED..=MAX_EXTENDED => BASIC_SLOTS + 1 + (leaf - FIRST_EXTENDED) as usize,
+        FIRST_HYPERVISOR..=MAX_HYPERVISOR => BASIC_SLOTS + (leaf - FIRST_HYPERVISOR) as usize,
+        FIRST_EXTENDED..=MAX_EXTENDED => BASIC_SLOTS + HYPERVISOR_SLOTS + (leaf - FIRST_EXTENDED) as usize,
         _ => MAX_BASIC as usize,
     }
 }
 
 /// Gives each leaf of the policy a run of answers, with one of zeros after its last sub-leaf.
-const fn lay_out() -> ([Slot; BASIC_SLOTS + 1 + EXTENDED_SLOTS], usize) {
-    let mut slots = [Slot::ABSENT; BASIC_SLOTS + 1 + EXTENDED_SLOTS];
+const fn lay_out() -> ([Slot; SLOT_COUNT], usize) {
+    let mut slots = [Slot::ABSENT; SLOT_COUNT];
     let mut answers = 1;
     let mut row = 0;
     while row < POLICY.len() {

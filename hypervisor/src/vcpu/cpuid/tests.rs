@@ -11,7 +11,7 @@ const OFFER_ALL: Offered = Offered { pcid: true, invpcid: true, rdtscp: true, xs
 const GHZ_3: u64 = 3_000_000_000;
 
 fn profile(vcpus: u16, offered: Offered) -> Profile {
-    Profile { vcpus, tsc_hz: GHZ_3, offered }
+    Profile { vcpus, tsc_hz: GHZ_3, offered, hyperv: false }
 }
 
 fn result(eax: u32, ebx: u32, ecx: u32, edx: u32) -> CpuidResult {
@@ -194,6 +194,23 @@ fn out_of_range_leaves_answer_as_the_highest_basic_one() {
 }
 
 #[test]
+fn hyperv_is_seen_by_guests_of_vms_that_ask_for_it() {
+    let table = |host| CpuidTable::new(host, Profile { hyperv: true, ..profile(2, OFFER_ALL) });
+    let rich = table(&rich);
+    assert_eq!(ask(&rich, 0x4000_0000, 0), result(0x4000_0005, 0x7263_694D, 0x666F_736F, 0x7648_2074));
+    assert_eq!(ask(&rich, 0x4000_0001, 0).eax, 0x3123_7648);
+    assert_eq!(ask(&rich, 0x4000_0006, 0), ask(&rich, 0x16, 0), "it is out of range");
+    let offered = |table: &CpuidTable| {
+        let features = ask(table, 0x4000_0003, 0);
+        (features.eax >> 15 & 1, features.edx >> 4 & 1)
+    };
+    assert_eq!(offered(&rich), (1, 1), "invariant TSC, input in XMM registers");
+    assert_eq!(offered(&table(&bare)), (0, 0), "neither of them is there");
+    assert_eq!(rich.hyperv(), Some(Offering { invariant_tsc: true, xmm_input: true }));
+    assert_eq!(rich_table(2, OFFER_ALL).hyperv(), None);
+}
+
+#[test]
 fn single_vcpu_is_a_package_of_one_core_and_one_thread() {
     let table = rich_table(1, OFFER_ALL);
     assert_eq!(ask(&table, 0x1, 0).edx & 1 << 28, 0, "HTT");
@@ -267,14 +284,17 @@ fn plain_leaves_do_not_ask_for_the_current_state() {
 }
 
 /// What the policy says of a leaf, found by searching it.
-fn by_search(table: &CpuidTable, leaf: u32, subleaf: u32) -> CpuidResult {
-    let in_range = leaf <= 0x16 || leaf == 0x4000_0000 || (0x8000_0000..=0x8000_0008).contains(&leaf);
+fn by_search(table: &CpuidTable, profile: Profile, leaf: u32, subleaf: u32) -> CpuidResult {
+    let last_hypervisor = if profile.hyperv { 0x4000_0005 } else { 0x4000_0000 };
+    let in_range = leaf <= 0x16
+        || (0x4000_0000..=last_hypervisor).contains(&leaf)
+        || (0x8000_0000..=0x8000_0008).contains(&leaf);
     let leaf = if in_range { leaf } else { 0x16 };
     let row = POLICY.iter().find(|row| {
         row.leaf == leaf
             && (row.subleaves == Subleaves::Ignored || computed::subleaves(row).contains(&subleaf))
     });
-    let inputs = Inputs::new(&rich, profile(4, OFFER_ALL));
+    let inputs = Inputs::new(&rich, profile);
     let answer = row.map_or(NOTHING, |row| inputs.evaluate(row, subleaf));
     match leaf {
         0xB => CpuidResult { ecx: answer.ecx | subleaf & 0xFF, ..answer },
@@ -290,23 +310,24 @@ fn any_leaf() -> impl Strategy<Value = u32> {
 proptest! {
     #[test]
     fn lookup_finds_what_a_search_of_the_policy_finds(
-        leaf in any_leaf(), subleaf in prop_oneof![0..12_u32, any::<u32>()],
+        leaf in any_leaf(), subleaf in prop_oneof![0..12_u32, any::<u32>()], hyperv: bool,
     ) {
-        let table = rich_table(4, OFFER_ALL);
-        prop_assert_eq!(ask(&table, leaf, subleaf), by_search(&table, leaf, subleaf));
+        let profile = Profile { hyperv, ..profile(4, OFFER_ALL) };
+        let table = CpuidTable::new(&rich, profile);
+        prop_assert_eq!(ask(&table, leaf, subleaf), by_search(&table, profile, leaf, subleaf));
     }
 
     /// Whatever the host says, and whatever the guest asks.
     #[test]
     fn no_host_and_no_guest_makes_it_panic(
         seed: u32, vcpus: u16, tsc_hz: u64,
-        leaf in any_leaf(), subleaf: u32, osxsave: bool, xcr0: u64, apic_id: u32,
+        leaf in any_leaf(), subleaf: u32, osxsave: bool, xcr0: u64, apic_id: u32, hyperv: bool,
     ) {
         let host = |leaf: u32, subleaf: u32| {
             let word = |n: u32| seed.rotate_left(leaf ^ n).wrapping_mul(subleaf | 1) ^ n;
             result(word(0) | 0x8000_0000, word(1), word(2), word(3))
         };
-        let table = CpuidTable::new(&host, Profile { vcpus, tsc_hz, offered: OFFER_ALL });
+        let table = CpuidTable::new(&host, Profile { vcpus, tsc_hz, offered: OFFER_ALL, hyperv });
         table.answer(leaf, subleaf, || Current { osxsave, xcr0, apic_id });
     }
 

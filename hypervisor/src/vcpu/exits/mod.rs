@@ -8,6 +8,7 @@ pub mod exception;
 mod io;
 mod msr;
 mod tsc;
+mod vmcall;
 mod xsetbv;
 
 use crate::vcpu::end::End;
@@ -67,9 +68,9 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
         ExitReason::RDTSCP => tsc::read_with_aux(guest),
         // RDPMC: there are no counters to read (SDM vol. 2B).
         ExitReason::RDPMC => guest.raise(Exception::GeneralProtection),
+        ExitReason::VMCALL => vmcall::handle(guest),
         // Instructions that CPUID does not offer.
-        ExitReason::VMCALL
-        | ExitReason::VMCLEAR
+        ExitReason::VMCLEAR
         | ExitReason::VMLAUNCH
         | ExitReason::VMPTRLD
         | ExitReason::VMPTRST

@@ -12,6 +12,7 @@ use crate::vcpu::msr_policy::Policy;
 use crate::vcpu::msr_policy::Register;
 use crate::vcpu::msr_policy::Writes;
 use crate::vcpu::msr_policy::policy_of;
+use crate::vm::partition::Partition;
 use evmcs::field;
 
 /// RDMSR.
@@ -78,6 +79,7 @@ fn value_of_register(guest: &Guest<'_>, register: Register, msr: MsrIndex) -> Re
         Register::TscAdjust => guest.state.tsc_adjust,
         Register::TscDeadline => guest.state.apic.tsc_deadline(now()),
         Register::X2Apic => guest.state.apic.rdmsr(msr.0, now())?,
+        Register::Synthetic => partition(guest)?.read(&guest.state.virtual_processor, msr.0)?,
     })
 }
 
@@ -122,6 +124,10 @@ fn set_register(
             msr_policy::checked_debugctl(value)?;
             guest.vmcs.write(field::GUEST_IA32_DEBUGCTL, value);
         }
+        Register::Synthetic => {
+            let (partition, vcpu) = (partition(guest)?, guest.index());
+            partition.write(&guest.machine.memory, vcpu, &mut guest.state.virtual_processor, msr.0, value)?;
+        }
         Register::MiscEnable => {
             msr_policy::checked_misc_enable(value)?;
             guest.state.misc_enable = value;
@@ -136,6 +142,11 @@ fn set_register(
         }
     }
     Ok(None)
+}
+
+/// What the guest sees of Hyper-V's interface, if anything.
+fn partition<'a>(guest: &Guest<'a>) -> Result<&'a Partition, Exception> {
+    guest.machine.partition.as_ref().ok_or(Exception::GeneralProtection)
 }
 
 /// Moves the guest's TSC, of which IA32_TSC_ADJUST keeps account (SDM vol. 3, "Time-Stamp Counter Adjustment").

@@ -2,6 +2,7 @@
 //! The MSRs that the policy knows, by their architectural names (SDM Vol. 4, 2.1).
 
 use core::fmt;
+use enlightenments::offer::registers::SYNTHETIC;
 
 /// The index of an MSR: ECX of RDMSR and WRMSR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,10 @@ impl MsrIndex {
     pub const X2APIC_FIRST: Self = Self(0x800);
     /// The last of that range.
     pub const X2APIC_LAST: Self = Self(0x8FF);
+    /// The first of those of Hyper-V's interface.
+    pub const SYNTHETIC_FIRST: Self = Self(*SYNTHETIC.start());
+    /// The last of them.
+    pub const SYNTHETIC_LAST: Self = Self(*SYNTHETIC.end());
     /// IA32_EFER.
     pub const EFER: Self = Self(0xC000_0080);
     /// IA32_STAR.

@@ -76,6 +76,8 @@ pub enum Register {
     TscDeadline,
     /// One of the 256 MSRs from 800H on; the local APIC says which of them there are.
     X2Apic,
+    /// One of the 512 MSRs from 40000000H on; the machine says which of them there are: often none.
+    Synthetic,
 }
 
 /// What a write to a constant gets.
@@ -117,6 +119,11 @@ const POLICY: &[Row] = &[
     one(MsrIndex::PAT, Emulated(Register::Pat)),
     one(MsrIndex::TSC_DEADLINE, Emulated(Register::TscDeadline)),
     Row { first: MsrIndex::X2APIC_FIRST, last: MsrIndex::X2APIC_LAST, policy: Emulated(Register::X2Apic) },
+    Row {
+        first: MsrIndex::SYNTHETIC_FIRST,
+        last: MsrIndex::SYNTHETIC_LAST,
+        policy: Emulated(Register::Synthetic),
+    },
     one(MsrIndex::EFER, Emulated(Register::Efer)),
     one(MsrIndex::STAR, PassThrough(HeldBy::Processor)),
     one(MsrIndex::LSTAR, PassThrough(HeldBy::Processor)),
@@ -178,7 +185,12 @@ mod tests {
             let row = POLICY.iter().find(|row| row.first <= msr && msr <= row.last);
             row.map_or(Policy::Refused, |row| row.policy)
         };
-        for msr in (0..0x2000).chain(0xC000_0000..0xC000_2000).map(MsrIndex).chain(interesting()) {
+        for msr in (0..0x2000)
+            .chain(0x4000_0000..0x4000_0300)
+            .chain(0xC000_0000..0xC000_2000)
+            .map(MsrIndex)
+            .chain(interesting())
+        {
             assert_eq!(policy_of(msr), by_scan(msr), "{msr}");
         }
     }
@@ -197,7 +209,7 @@ mod tests {
             ("MC0_CTL", 0x400),
             ("VMX_BASIC", 0x480),
             ("XSS", 0xDA0),
-            ("a Hyper-V MSR", 0x4000_0000),
+            ("a MSR of other hypervisors", 0x4b56_4d00),
             ("a MSR of another vendor", 0xC001_0015),
             ("the last index of all", u32::MAX),
         ];

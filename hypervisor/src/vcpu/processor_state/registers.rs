@@ -8,6 +8,7 @@ use crate::cpu::hardware;
 use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::vcpu::msr_policy::MsrIndex;
+use enlightenments::offer::flush::XMM_WORDS;
 use x86_64::registers::control::Cr2;
 
 /// A part of an XSAVE area, which has to be aligned like this.
@@ -32,6 +33,16 @@ pub(super) fn set_legacy(area: &mut [Block], control: u64, tags: u64, mxcsr: u64
     area[0].0[0] = control | tags << 32;
     area[0].0[3] = mxcsr;
     area[HEADER].0[0] = X87_ALONE;
+}
+
+/// XMM0 to XMM5 of an area (SDM vol. 1, "Legacy Region of an XSAVE Area").
+pub(super) fn xmm(area: &[Block]) -> [u64; XMM_WORDS] {
+    /// The word of the region with which XMM0 begins.
+    const XMM0: usize = 160 / 8;
+    core::array::from_fn(|word| {
+        let word = XMM0 + word;
+        area[word / 8].0[word % 8]
+    })
 }
 
 /// XSAVE of `components`, which are in XCR0, and for which the area was made.

@@ -5,7 +5,7 @@ use super::*;
 use crate::vcpu::model;
 
 fn at_reset() -> ProcessorState {
-    ProcessorState::at_reset(&model::cpuid(), true)
+    ProcessorState::at_reset(&model::cpuid(false), true)
 }
 
 #[test]
@@ -20,7 +20,7 @@ fn reset_leaves_what_the_table_says() {
 
 #[test]
 fn tsc_aux_is_not_touched_where_the_processor_has_none() {
-    let state = ProcessorState::at_reset(&model::cpuid(), false);
+    let state = ProcessorState::at_reset(&model::cpuid(false), false);
     assert!(state.msrs.iter().all(|&(msr, _)| msr != MsrIndex::TSC_AUX));
     assert_eq!(state.msrs.len(), 5);
 }

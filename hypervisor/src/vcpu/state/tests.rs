@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::vcpu::model;
+use hyperv_bindings::msr;
 
 fn state(apic_id: u32, started_at: u64) -> State {
-    let processor = ProcessorState::at_reset(&model::cpuid(), true);
+    let processor = ProcessorState::at_reset(&model::cpuid(false), true);
     State::new(apic_id, NonZeroU32::MIN, started_at, processor)
 }
 
@@ -23,6 +24,7 @@ fn use_all(state: &mut State) {
         tsc,
         tsc_adjust,
         misc_enable,
+        virtual_processor,
         processor,
         // What this CPU owes, where it is to go on, what L0 was told, and statistics: no state of a processor.
         flush_guest_physical: _,
@@ -44,6 +46,7 @@ fn use_all(state: &mut State) {
     tsc.shift(0x5555);
     *tsc_adjust = 0x5555;
     *misc_enable = u64::MAX;
+    *virtual_processor = virtual_processor.write(msr::VP_ASSIST_PAGE, 0x5001).unwrap();
     processor.set_xcr0(7);
     processor.set_cr2(0x5555);
     processor.set_dr6(0x5555);

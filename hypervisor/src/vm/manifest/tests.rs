@@ -17,7 +17,7 @@ fn error(text: &str) -> String {
 #[test]
 fn all_keys_are_read() {
     let text = "start = 'in-turn'\n[[vm]]\nname = 'linux-2'\nmemory-mib = 512\nvcpus = 64\nkernel = 'vmlinux'\ninitrd = 'i'\n\
-        command-line = 'console=ttyS0'\ntime-limit-s = 60\nprefault = true\nexerciser = true\n";
+        command-line = 'console=ttyS0'\ntime-limit-s = 60\nprefault = true\nexerciser = true\nhyperv = true\n";
     let expected = VmConfig {
         name: "linux-2".into(),
         memory_mib: 512,
@@ -28,6 +28,7 @@ fn all_keys_are_read() {
         time_limit_s: NonZeroU32::new(60),
         prefault: true,
         exerciser: true,
+        hyperv: true,
     };
     let manifest = Manifest { start: Start::InTurn, vms: vec![expected], errors: vec![] };
     assert_eq!(Manifest::parse(text.as_bytes()), manifest);
@@ -38,7 +39,10 @@ fn what_is_left_out_has_its_default() {
     let manifest = Manifest::parse(SMALL.as_bytes());
     let [vm] = &manifest.vms[..] else { panic!("{:?}", manifest.errors) };
     assert_eq!((vm.vcpus, &vm.initrd, vm.command_line.as_str(), vm.time_limit_s), (1, &None, "", None));
-    assert_eq!((manifest.start, vm.prefault, vm.exerciser), (Start::Together, false, false));
+    assert_eq!(
+        (manifest.start, vm.prefault, vm.exerciser, vm.hyperv),
+        (Start::Together, false, false, false)
+    );
 }
 
 #[test]
