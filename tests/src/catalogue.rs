@@ -24,6 +24,8 @@ pub struct Program {
     pub exerciser: bool,
     /// Whether its memory is there before it starts.
     pub prefault: bool,
+    /// Whether it sees Hyper-V's interface.
+    pub hyperv: bool,
 }
 
 /// How a program ends.
@@ -196,6 +198,18 @@ pub const PROGRAMS: &[Program] = &[
     .with_memory(32)
     .exercised(),
     Program::passes(
+        "hyperv_interface",
+        "Hyper-V's interface offers what flushes take and no more, and its pages give back what they hide",
+    )
+    .with_hyperv(),
+    Program::passes(
+        "hyperv_flush",
+        "once a flush by hypercall has returned, no vCPU reads by a translation from before",
+    )
+    .with_vcpus()
+    .with_memory(32)
+    .with_hyperv(),
+    Program::passes(
         "console_output",
         "all printable characters, and a very long line, arrive complete and in order",
     )
@@ -235,6 +249,7 @@ impl Program {
             cpus: &[1],
             exerciser: false,
             prefault: false,
+            hyperv: false,
         }
     }
 
@@ -252,6 +267,10 @@ impl Program {
 
     const fn exercised(self) -> Self {
         Self { exerciser: true, ..self }
+    }
+
+    const fn with_hyperv(self) -> Self {
+        Self { hyperv: true, ..self }
     }
 
     const fn prefaulted(self) -> Self {

@@ -25,6 +25,7 @@ pub mod control;
 pub mod cpuid;
 pub mod exceptions;
 pub mod exerciser;
+pub mod hyperv;
 pub mod idt;
 pub mod interrupts;
 pub mod io_apic;

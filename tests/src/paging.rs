@@ -14,6 +14,9 @@ use core::sync::atomic::Ordering::Relaxed;
 /// The window's first linear address: the 511th GiB, which the identity map does not reach.
 pub const WINDOW: u64 = 511 << 30;
 
+/// Bytes of the window.
+pub const WINDOW_SIZE: u64 = 2 << 20;
+
 /// Entry: present.
 pub const PRESENT: u64 = 1 << 0;
 /// Entry: writable.
@@ -39,15 +42,27 @@ pub fn map_window(entry: u64) {
 /// The first eight bytes of the window, by whatever translation this CPU has.
 #[must_use]
 pub fn read_window() -> u64 {
+    read_window_of(0)
+}
+
+/// As [`read_window`], of the window with this number: each begins 2 MiB behind the one before.
+#[must_use]
+pub fn read_window_of(number: usize) -> u64 {
     let value;
+    let address = WINDOW + number as u64 * WINDOW_SIZE;
     // SAFETY: `change_window` has put memory there that no Rust object is in, or it faults.
-    unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) WINDOW, options(nostack, preserves_flags)) };
+    unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) address, options(nostack, preserves_flags)) };
     value
 }
 
 /// As [`map_window`], but leaves this CPU what it remembers.
 pub fn change_window(entry: u64) {
-    DIRECTORY.0[0].store(entry, Relaxed);
+    change_window_of(0, entry);
+}
+
+/// As [`change_window`], for the window with this number.
+pub fn change_window_of(number: usize, entry: u64) {
+    DIRECTORY.0[number].store(entry, Relaxed);
     let directory = (&raw const DIRECTORY).addr() as u64;
     let page_map_level_4 = control::cr3() & !0xfff;
     // SAFETY: the entry's table is the one of the runtime, identity-mapped; only the slot of the window is written,

@@ -135,6 +135,7 @@ fn machine(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<Virtu
         time_limit_s: Some(program.time_limit_s),
         exerciser: program.exerciser,
         prefault: program.prefault,
+        hyperv: program.hyperv,
         ..VirtualMachine::new(vm_name(program), program.memory_mib, kernel)
     })
 }
