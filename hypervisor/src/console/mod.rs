@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the operator sees: the serial port, shared by our own log and the guest's console.
 
+pub mod crash_text;
 pub mod guest_output;
 pub mod log;
 mod port;

@@ -6,6 +6,7 @@
 //! arms a timer by it, or tells the processor what a guest's is, has to know how the two go together now: a [`Timeline`].
 
 use crate::cpu::hardware::tsc;
+use core::num::NonZeroU64;
 
 /// Fractional bits of a multiplier (SDM vol. 3, "TSC Multiplier").
 const FRACTION: u32 = 48;
@@ -23,13 +24,14 @@ pub struct Timeline {
     offset: u64,
 }
 
-/// Ticks of the machine's time in one of the TSC, as a fraction of 2^48.
+/// Ticks of the machine's time in one of the TSC, as a fraction of 2^48; `None` for one, which on the path of an exit is told from
+/// others without a constant in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Multiplier(u64);
+pub struct Multiplier(Option<NonZeroU64>);
 
 impl Multiplier {
     /// The TSC ticks as it did at the start.
-    pub const ONE: Self = Self(ONE);
+    pub const ONE: Self = Self(None);
 
     /// For a TSC that ticks at `tsc_hz`, where it ticked at `hz` at the start. `None` if one is zero, or more than 65536 times the
     /// other.
@@ -40,30 +42,33 @@ impl Multiplier {
             return (hz > 0).then_some(Self::ONE);
         }
         let fraction = (hz << FRACTION).checked_div(tsc_hz)?;
-        let multiplier = u64::try_from(fraction).ok()?;
         // With less than 2^32 a deadline's way back would not fit into 64 bits for long, nor be exact.
-        (multiplier >> (FRACTION - 16) > 0).then_some(Self(multiplier))
+        let multiplier = u64::try_from(fraction).ok().filter(|fraction| fraction >> (FRACTION - 16) > 0)?;
+        Some(Self(NonZeroU64::new(multiplier)))
     }
 
     /// As the VMCS has it.
     #[must_use]
     pub fn bits(self) -> u64 {
-        self.0
+        self.0.map_or(ONE, NonZeroU64::get)
     }
 
     #[inline]
     fn scale(self, ticks: u64) -> u64 {
-        if self.0 == ONE { ticks } else { ((u128::from(ticks) * u128::from(self.0)) >> FRACTION) as u64 }
+        self.0.map_or(ticks, |multiplier| scaled(ticks, multiplier))
     }
 
     /// The fewest ticks of the TSC in which so many of the machine's time pass.
     fn unscale(self, ticks: u64) -> u64 {
-        if self.0 == ONE {
-            return ticks;
-        }
-        let fewest = (u128::from(ticks) << FRACTION).div_ceil(u128::from(self.0));
+        let Some(multiplier) = self.0 else { return ticks };
+        let fewest = (u128::from(ticks) << FRACTION).div_ceil(u128::from(multiplier.get()));
         u64::try_from(fewest).unwrap_or(u64::MAX)
     }
+}
+
+#[inline(always)]
+fn scaled(ticks: u64, multiplier: NonZeroU64) -> u64 {
+    ((u128::from(ticks) * u128::from(multiplier.get())) >> FRACTION) as u64
 }
 
 impl Timeline {
@@ -71,6 +76,7 @@ impl Timeline {
     pub const AT_START: Self = Self { multiplier: Multiplier::ONE, offset: 0 };
 
     /// The time now, on this CPU.
+    #[inline]
     #[must_use]
     pub fn now(self) -> u64 {
         self.at(tsc())

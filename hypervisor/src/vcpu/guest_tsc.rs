@@ -4,6 +4,7 @@
 //! As long as the processor's TSC ticks like that too, only the offset is the processor's business. When it does not, the processor
 //! scales it where it can, and else each read exits.
 
+use crate::cpu::hardware::tsc;
 use crate::cpu::timeline::Multiplier;
 use crate::cpu::timeline::Timeline;
 use evmcs::Active;
@@ -39,10 +40,20 @@ impl GuestTsc {
         self.timeline.at(tsc).wrapping_add(self.offset)
     }
 
+    /// Where it stands now.
+    // By reference, and out of the loop of exits, which is the faster the less is in it.
+    #[inline(never)]
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.at(tsc())
+    }
+
     /// When the processor's TSC stands at `tsc`: the machine's time when this one will have reached `deadline`.
+    #[inline]
     #[must_use]
     pub fn time_at(self, deadline: u64, tsc: u64) -> u64 {
-        self.timeline.at(tsc).saturating_add(deadline.saturating_sub(self.at(tsc)))
+        let now = self.at(tsc);
+        now.wrapping_sub(self.offset).saturating_add(deadline.saturating_sub(now))
     }
 
     /// Moves it on by `change`, modulo 2^64.

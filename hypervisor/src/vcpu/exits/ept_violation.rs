@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An access that the extended page tables do not allow: a device's registers, or nothing at all.
 
-use crate::cpu::hardware::tsc;
 use crate::cpu::number::current;
 use crate::memory::FRAME;
 use crate::mmu::GuestMemory;
@@ -202,7 +201,7 @@ fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
     let register = device.offset() & !3;
     let value = match device.page {
         DevicePage::LocalApic => {
-            let now = guest.state.guest_tsc(tsc());
+            let now = guest.state.tsc.now();
             guest.state.apic.mmio_read(register, now)
         }
         DevicePage::IoApic => guest.machine.read_io_apic(register),
@@ -229,7 +228,7 @@ fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) {
     }
     match device.page {
         DevicePage::LocalApic => {
-            let now = guest.state.guest_tsc(tsc());
+            let now = guest.state.tsc.now();
             let effect = guest.state.apic.mmio_write(offset, value as u32, now);
             guest.carry_out(effect);
         }

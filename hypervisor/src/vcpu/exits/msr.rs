@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! RDMSR and WRMSR of what the bitmap does not let through, by the policy table.
 
-use crate::cpu::hardware::tsc;
 use crate::irqchip::local_apic::Effect;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::Guest;
@@ -68,7 +67,7 @@ fn value_held(guest: &Guest<'_>, msr: MsrIndex, held_by: HeldBy) -> Option<u64> 
 }
 
 fn value_of_register(guest: &Guest<'_>, register: Register, msr: MsrIndex) -> Result<u64, Exception> {
-    let now = || guest.state.guest_tsc(tsc());
+    let now = || guest.state.tsc.now();
     Ok(match register {
         Register::ApicBase => guest.state.apic.base(),
         Register::DebugCtl => guest.vmcs.read(field::GUEST_IA32_DEBUGCTL),
@@ -103,11 +102,11 @@ fn set_register(
 ) -> Result<Option<Effect>, Exception> {
     match register {
         Register::X2Apic => {
-            let now = guest.state.guest_tsc(tsc());
+            let now = guest.state.tsc.now();
             return Ok(Some(guest.state.apic.wrmsr(msr.0, value, now)?));
         }
         Register::TscDeadline => {
-            let now = guest.state.guest_tsc(tsc());
+            let now = guest.state.tsc.now();
             return Ok(Some(guest.state.apic.set_tsc_deadline(value, now)));
         }
         Register::ApicBase => return Ok(Some(guest.state.apic.set_base(value)?)),
@@ -133,7 +132,7 @@ fn set_register(
             guest.state.misc_enable = value;
         }
         Register::Tsc => {
-            let change = value.wrapping_sub(guest.state.guest_tsc(tsc()));
+            let change = value.wrapping_sub(guest.state.tsc.now());
             shift_tsc(guest, change);
         }
         Register::TscAdjust => {
