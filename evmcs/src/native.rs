@@ -17,7 +17,8 @@ use core::marker::PhantomData;
 /// VMREAD, VMWRITE, VMCLEAR and VMPTRLD of the CPU that we run on. It stays on that CPU: it is not `Send`.
 #[derive(Debug)]
 pub struct NativeInstructions {
-    /// VMREADs and VMWRITEs that were executed.
+    /// VMREADs and VMWRITEs that were executed. Incremented by the same assembly: then it is one instruction, and the code around
+    /// an access stays small enough to be inlined.
     accesses: Cell<u64>,
     _of_this_cpu: PhantomData<*mut ()>,
 }
@@ -36,33 +37,44 @@ impl NativeInstructions {
     pub(crate) fn accesses(&self) -> u64 {
         self.accesses.get()
     }
-
-    #[inline(always)]
-    fn count(&self) {
-        self.accesses.set(self.accesses.get().wrapping_add(1));
-    }
 }
 
 impl VmcsInstructions for NativeInstructions {
     #[inline(always)]
     fn vmread(&self, encoding: u16) -> Result<u64, Failed> {
-        self.count();
-        vmread(encoding).ok_or(Failed)
+        let value;
+        let failed: u8;
+        // SAFETY: `new` vouches for VMX root operation. This writes nothing but the counter, a cell of ours, the registers
+        // and the flags.
+        unsafe {
+            asm!(
+                "inc qword ptr [{accesses}]",
+                "vmread {value}, {encoding}",
+                "setbe {failed}",
+                accesses = in(reg) self.accesses.as_ptr(),
+                encoding = in(reg) u64::from(encoding),
+                value = lateout(reg) value,
+                failed = out(reg_byte) failed,
+                options(nostack),
+            );
+        }
+        if failed == 0 { Ok(value) } else { Err(Failed) }
     }
 
     #[inline(always)]
     fn vmwrite(&mut self, encoding: u16, value: u64) -> Result<(), Failed> {
-        self.count();
-        // SAFETY: `new` vouches for VMX root operation. The instruction changes the current VMCS, which Rust code
-        // reaches by VMREAD only; what the values do at the next VM entry is for the one who enters to answer for.
+        // SAFETY: `new` vouches for VMX root operation. This changes the counter, a cell of ours, and the current VMCS, which
+        // Rust code reaches by VMREAD only; what the values do at the next VM entry is for the one who enters to answer for.
         unsafe {
             asm!(
+                "inc qword ptr [{accesses}]",
                 "vmwrite {encoding}, {value}",
                 "jbe {failed}",
+                accesses = in(reg) self.accesses.as_ptr(),
                 encoding = in(reg) u64::from(encoding),
                 value = in(reg) value,
                 failed = label { return Err(Failed) },
-                options(nostack, nomem),
+                options(nostack),
             );
         }
         Ok(())
@@ -108,24 +120,4 @@ impl VmcsInstructions for NativeInstructions {
         }
         Ok(())
     }
-}
-
-/// VMREAD, or `None` if it fails.
-#[inline(always)]
-fn vmread(encoding: u16) -> Option<u64> {
-    let value;
-    let failed: u8;
-    // SAFETY: only reached through a `NativeInstructions`, whose `new` vouches for VMX root operation.
-    // The instruction writes nothing but the register and the flags.
-    unsafe {
-        asm!(
-            "vmread {value}, {encoding}",
-            "setbe {failed}",
-            encoding = in(reg) u64::from(encoding),
-            value = lateout(reg) value,
-            failed = out(reg_byte) failed,
-            options(nostack, nomem),
-        );
-    }
-    (failed == 0).then_some(value)
 }
