@@ -27,9 +27,9 @@ use crate::workshop::Workshop;
 /// from clearing the terminal of whoever reads that.
 const MODULES: &str = "linux multiboot2 serial terminfo terminal echo test true halt";
 
-/// Satori's image and its bundle, wherever they are laid out.
+/// Names of Satori's image and its bundle, on a CD and elsewhere.
 const SATORI: &str = "satori";
-const BUNDLE: &str = "bundle.tar";
+pub(crate) const BUNDLE: &str = "bundle.tar";
 
 /// What becomes the CD, in a folder of temporary files.
 const TREE: &str = "tree";
@@ -73,24 +73,17 @@ impl Image {
         })
     }
 
-    /// Writes Satori and its bundle to the new folder `folder`, for a KVM host to run.
+    /// Puts Satori into `folder`, and its bundle under this name, for a KVM host to run; and says how that is run: with
+    /// one CPU and all that helps of Hyper-V's interface, for a day.
     ///
     /// # Errors
     /// When a file cannot be read or written.
-    pub fn lay_out(&self, folder: &Path) -> Result<()> {
-        fs::create_dir(folder)?;
-        self.bundle.write(&folder.join(BUNDLE))?;
-        copy(&self.satori, &folder.join(SATORI))
-    }
-
-    /// How a KVM host runs what was laid out: with one CPU and all that helps of Hyper-V's interface, for a day.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub fn launch(&self) -> Result<Launch> {
+    pub fn lay_out(&self, folder: &Path, bundle: &str) -> Result<Launch> {
+        copy(&self.satori, &folder.join(SATORI))?;
+        self.bundle.write(&folder.join(bundle))?;
         Ok(Launch {
             satori: SATORI.into(),
-            bundle: (!matches!(self.bundle, Bundle::Missing)).then(|| BUNDLE.into()),
+            bundle: (!matches!(self.bundle, Bundle::Missing)).then(|| bundle.into()),
             command_line: self.command_line.clone(),
             hyperv: HyperV::default(),
             cpus: 1,

@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use crate::bundle::Manifest;
 use crate::bundle::VirtualMachine;
 use crate::cargo;
+use crate::image::BUNDLE;
 use crate::image::Bundle;
 use crate::image::Image;
 use crate::interrupt::Interrupted;
@@ -163,9 +164,9 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
         }
         Leg::Kvm => {
             let payload = folder.path().join("payload");
-            image.lay_out(&payload)?;
+            std::fs::create_dir(&payload)?;
+            let launch = Launch { hyperv, cpus: options.cpus, ..image.lay_out(&payload, BUNDLE)? };
             let mut host = KvmHost::boot(workshop, &payload, memory_mib)?;
-            let launch = Launch { hyperv, cpus: options.cpus, ..image.launch()? };
             let status = conclude(workshop, options, &mut host.run(&launch)?);
             keep_if_failed(status, || host.keep_files())
         }

@@ -5,6 +5,7 @@
 #![expect(unsafe_code)]
 
 use core::arch::asm;
+use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Counters;
 use tests::physical;
@@ -27,7 +28,7 @@ fn run() {
         expect_eq(format_args!("{page:#x} was touched"), exerciser::age(page), true);
         expect_eq(format_args!("{page:#x} was touched, asked again"), exerciser::age(page), false);
     }
-    for round in 0..ROUNDS {
+    for round in 0..effort::of(ROUNDS) {
         for (number, page) in pages().enumerate() {
             match (round + number as u64) % 4 {
                 0 => {

@@ -11,6 +11,7 @@
 #![expect(unsafe_code)]
 
 use core::arch::asm;
+use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Counter;
 use tests::exerciser::Counters;
@@ -57,8 +58,9 @@ macro_rules! bench {
             }
             time::tsc() - start
         };
+        let rounds = effort::of(ROUNDS);
         ticks(WARM_UP);
-        say!("bench: {} {}", $name, ticks(ROUNDS) / ROUNDS);
+        say!("bench: {} {}", $name, ticks(rounds) / rounds);
     }};
 }
 
@@ -108,16 +110,17 @@ fn faults(name: &str, pages: impl Iterator<Item = u64>) {
 
 fn zap() {
     const ROUNDS: u64 = 1_000;
+    let rounds = effort::of(ROUNDS);
     let page = end_of_large_pages() - LARGE_PAGE + 5 * PAGE;
     // Splits the large page that it is in.
     exerciser::zap(page, 1);
     let (mut zaps, mut reads) = (0, 0);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         physical::write(page, 1_u8);
         zaps += timed(|| ports::out_u32(exerciser::COMMAND, exerciser::ZAP));
         reads += timed(|| _ = ports::in_u32(exerciser::COMMAND));
     }
-    say!("bench: zap_page {}", (zaps - reads) / ROUNDS);
+    say!("bench: zap_page {}", (zaps - reads) / rounds);
 }
 
 fn timed(act: impl FnOnce()) -> u64 {

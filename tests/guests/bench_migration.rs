@@ -2,6 +2,7 @@
 //! What it costs a vCPU to go on on another CPU: the exerciser's command less a plain read of one of its ports.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+use tests::effort;
 use tests::exerciser;
 use tests::ports;
 use tests::say;
@@ -16,9 +17,10 @@ const WARM_UP: u64 = 20;
 fn run() {
     expect("there is more than one CPU", exerciser::cpus() > 1);
     let _ = ticks(WARM_UP, || exerciser::migrate());
-    let reads = ticks(ROUNDS, || _ = ports::in_u32(exerciser::COMMAND));
-    let migrations = ticks(ROUNDS, || ports::out_u32(exerciser::COMMAND, exerciser::MIGRATE));
-    say!("bench: migration {}", migrations.saturating_sub(reads) / ROUNDS);
+    let rounds = effort::of(ROUNDS);
+    let reads = ticks(rounds, || _ = ports::in_u32(exerciser::COMMAND));
+    let migrations = ticks(rounds, || ports::out_u32(exerciser::COMMAND, exerciser::MIGRATE));
+    say!("bench: migration {}", migrations.saturating_sub(reads) / rounds);
 }
 
 fn ticks(rounds: u64, act: impl Fn()) -> u64 {

@@ -13,6 +13,7 @@ use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use tests::catalogue;
+use tests::effort;
 use tests::exerciser;
 use tests::physical;
 use tests::ports;
@@ -80,14 +81,15 @@ fn measure() {
     let touch = || physical::write(PAGE, 1_u8);
     touch();
     exerciser::zap(PAGE, 1);
+    let rounds = effort::of(ROUNDS);
     let (mut zaps, mut reads, mut taken) = (0, 0, 0);
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         touch();
         let observed = observe(|| ports::out_u32(exerciser::COMMAND, exerciser::ZAP));
         taken += observed.0;
         zaps += cost(observed);
         reads += cost(observe(|| _ = ports::in_u32(exerciser::COMMAND)));
     }
-    say!("bench: zap_page_{VCPUS}_cpus {}", zaps.saturating_sub(reads) / ROUNDS);
-    say!("bench: zap_page_{VCPUS}_cpus_ticks {}", taken / ROUNDS);
+    say!("bench: zap_page_{VCPUS}_cpus {}", zaps.saturating_sub(reads) / rounds);
+    say!("bench: zap_page_{VCPUS}_cpus_ticks {}", taken / rounds);
 }

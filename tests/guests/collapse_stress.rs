@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::AcqRel;
 use core::sync::atomic::Ordering::Acquire;
 use tests::catalogue;
+use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Counters;
 use tests::lane::Lane;
@@ -38,7 +39,7 @@ fn work(number: usize) {
     let mut lane = Lane::new(LANES, MOST_PAGES, number);
     lane.fill();
     FILLED.wait(VCPUS);
-    for _ in 0..OPERATIONS {
+    for _ in 0..effort::of(OPERATIONS) {
         lane.step();
     }
     lane.check_all();
@@ -61,6 +62,6 @@ fn disturb() {
         exerciser::collapse(BLOCKS, 2 * BLOCK_PAGES);
         collapses += 1;
     }
-    say!("count: operations {}", OPERATIONS * (VCPUS - 1) as u64);
+    say!("count: operations {}", effort::of(OPERATIONS) * (VCPUS - 1) as u64);
     say!("count: collapses {collapses}");
 }

@@ -10,6 +10,7 @@ use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Release;
 use tests::catalogue;
 use tests::cpuid;
+use tests::effort;
 use tests::exceptions;
 use tests::interrupts;
 use tests::local_apic;
@@ -33,8 +34,8 @@ const RING: u8 = 0x60;
 /// Of the ring in which all halt.
 const HALTING_RING: u8 = 0x70;
 /// How many interrupts each vCPU sends in the first ring, and how often the second goes round.
-const SENT_BY_EACH: usize = 2_500;
-const ROUNDS: usize = 500;
+const SENT_BY_EACH: u64 = 2_500;
+const ROUNDS: u64 = 500;
 
 /// What the other vCPUs do meanwhile. No order is given twice in a row.
 const WAIT: u32 = 0;
@@ -185,31 +186,32 @@ fn goes_to_one_of(apic: LocalApic, destination: u32, vector: u32) {
 fn run_rings(number: usize) {
     static BARRIER: Barrier = Barrier::new();
     let (apic, next) = (LocalApic::current(), (number + 1) % VCPUS);
+    let (sent_by_each, rounds) = (effort::of(SENT_BY_EACH) as usize, effort::of(ROUNDS) as usize);
     BARRIER.wait(VCPUS);
     // Each sends to the next, and again once that one has it. All at once.
     interrupts::enable();
     let vector = RING + number as u8;
-    for sent in 1..=SENT_BY_EACH {
+    for sent in 1..=sent_by_each {
         apic.send(next as u32, vector.into());
         sync::until(|| interrupts::arrivals(next, vector) == sent);
     }
     BARRIER.wait(VCPUS);
     interrupts::disable();
     // One goes round, and whoever does not have it is halted.
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         let before_me = if number == 0 { round - 1 } else { round };
         while interrupts::arrivals(number, HALTING_RING) < before_me {
             interrupts::wait();
         }
         apic.send(next as u32, HALTING_RING.into());
     }
-    while interrupts::arrivals(number, HALTING_RING) < ROUNDS {
+    while interrupts::arrivals(number, HALTING_RING) < rounds {
         interrupts::wait();
     }
     BARRIER.wait(VCPUS);
     for sender in 0..VCPUS {
-        let expected = if sender == (number + VCPUS - 1) % VCPUS { SENT_BY_EACH } else { 0 };
+        let expected = if sender == (number + VCPUS - 1) % VCPUS { sent_by_each } else { 0 };
         expect_eq("arrivals from the ring", interrupts::arrivals(number, RING + sender as u8), expected);
     }
-    expect_eq("arrivals from the ring of halted ones", interrupts::arrivals(number, HALTING_RING), ROUNDS);
+    expect_eq("arrivals from the ring of halted ones", interrupts::arrivals(number, HALTING_RING), rounds);
 }

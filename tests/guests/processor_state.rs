@@ -4,6 +4,7 @@
 
 use tests::catalogue;
 use tests::control;
+use tests::effort;
 use tests::exceptions::Exception;
 use tests::exerciser;
 use tests::exerciser::Counters;
@@ -64,7 +65,7 @@ fn value(register: usize, seed: u64) -> u64 {
 
 fn keep_state(number: usize) {
     xsave_area::enable();
-    for state in 0..STATES {
+    for state in 0..effort::of(STATES) {
         let seed = state * VCPUS as u64 + number as u64 + 1;
         let xcr0 = if seed.is_multiple_of(2) { X87_SSE_AVX } else { 3 };
         let area = Area::pattern(seed as u8);

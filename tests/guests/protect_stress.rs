@@ -9,6 +9,7 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::AcqRel;
 use core::sync::atomic::Ordering::Acquire;
 use tests::catalogue;
+use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Counters;
 use tests::lane::Noise;
@@ -24,7 +25,7 @@ tests::program!(run);
 const VCPUS: usize = catalogue::VCPUS as usize;
 const WRITERS: usize = VCPUS - 1;
 /// Writes of each writer, with the log on.
-const WRITES: usize = 120_000;
+const WRITES: u64 = 120_000;
 /// As often the log is ended and begun anew.
 const LOGS: usize = 3;
 
@@ -46,7 +47,7 @@ static STEP: Barrier = Barrier::new();
 fn run() {
     let before = Counters::now();
     processors::together(VCPUS, |number| if number == 0 { keep_a_copy() } else { write(number - 1) });
-    say!("count: operations {}", WRITES * LOGS * WRITERS);
+    say!("count: operations {}", effort::of(WRITES) * (LOGS * WRITERS) as u64);
     before.report();
 }
 
@@ -65,7 +66,7 @@ fn write(writer: usize) {
     for _ in 0..LOGS {
         STEP.wait(VCPUS);
         let mut end_of_burst = 0;
-        for number in 0..WRITES {
+        for number in 0..effort::of(WRITES) {
             if number == end_of_burst {
                 page = noise.below(PAGES);
                 end_of_burst += 1 << noise.below(BURSTS);

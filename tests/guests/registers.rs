@@ -8,6 +8,7 @@ use core::arch::asm;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use tests::cpuid;
+use tests::effort;
 use tests::interrupts;
 use tests::local_apic;
 use tests::local_apic::LocalApic;
@@ -150,7 +151,7 @@ fn compare(instruction: &str, mut expected: File) {
 
 fn run() {
     let apic = LocalApic::enabled();
-    for _ in 0..20 {
+    for _ in 0..effort::of(20) {
         cpuid_changes_four_registers();
         ports_change_what_they_read_into();
         msrs_change_eax_and_edx();

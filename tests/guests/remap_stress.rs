@@ -12,6 +12,7 @@ use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::SeqCst;
 use tests::catalogue;
+use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Content;
 use tests::exerciser::Counters;
@@ -86,7 +87,7 @@ fn remap() {
         time::spin(noise.below(STAYS_US) as u64);
         changes += 1;
     }
-    say!("count: operations {}", OPERATIONS * (VCPUS - 1) as u64);
+    say!("count: operations {}", effort::of(OPERATIONS) * (VCPUS - 1) as u64);
     say!("count: changes {changes}");
 }
 
@@ -112,7 +113,7 @@ fn work(number: usize) {
     let mut noise = Noise::new(number as u64);
     let mut words = [[Word::default(); PAGES]; 2];
     let lane = LANES + 8 * number as u64;
-    for operation in 0..OPERATIONS {
+    for operation in 0..effort::of(OPERATIONS) {
         let at = noise.below(PAGES);
         if let Some((content, seen)) = in_one_epoch(|| physical::read::<u64>(page(at) + NAME)) {
             let expected = if content == Content::Device { ONES } else { name(content, at) };

@@ -7,6 +7,7 @@
 use core::arch::asm;
 use tests::control;
 use tests::cpuid;
+use tests::effort;
 use tests::exceptions;
 use tests::exceptions::code;
 use tests::interrupts;
@@ -48,7 +49,7 @@ fn is_kept(exit: &str, times: u64, mut leave: impl FnMut()) {
     for seed in [0x11, 0xee] {
         let area = Area::pattern(seed);
         area.load();
-        for _ in 0..times {
+        for _ in 0..effort::of(times) {
             leave();
         }
         let after = Area::store();
@@ -72,7 +73,7 @@ fn a_smaller_xcr0_is_kept_too() {
     let area = Area::pattern(0x77);
     area.load();
     expect_eq("XCR0 takes 3", control::write_xcr(0, 3), Ok(()));
-    for _ in 0..500 {
+    for _ in 0..effort::of(500) {
         let _ = cpuid::leaf(0);
         let _ = ports::in_u8(serial::LINE_STATUS);
         expect_eq("XCR0 after exits", control::xcr0(), Ok(3));

@@ -6,6 +6,7 @@ use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::AcqRel;
 use core::sync::atomic::Ordering::Acquire;
 use tests::catalogue;
+use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Counters;
 use tests::lane::Lane;
@@ -21,10 +22,10 @@ use tests::verdict::expect_eq;
 tests::program!(run);
 
 const VCPUS: usize = catalogue::VCPUS as usize;
-/// Reads and writes of each worker.
-const OPERATIONS: u64 = 400_000;
-/// As often, a worker adds one to a word that all use.
-const ADDITIONS: u64 = OPERATIONS / 8;
+/// How often a worker adds one to a word that all use.
+const ADDITIONS: u64 = 50_000;
+/// For each of them, reads and writes of each worker.
+const OPERATIONS: u64 = 8;
 
 const SHARED: u64 = 8 << 20;
 const OWN_PAGES: usize = 64;
@@ -38,7 +39,7 @@ static FILLED: Barrier = Barrier::new();
 fn run() {
     let before = Counters::now();
     processors::together(VCPUS, |number| if number == 0 { zap() } else { work(number) });
-    expect_eq("the sum of all additions", physical::read(SUM), (VCPUS - 1) as u64 * ADDITIONS);
+    expect_eq("the sum of all additions", physical::read(SUM), (VCPUS - 1) as u64 * effort::of(ADDITIONS));
     before.report();
 }
 
@@ -53,13 +54,13 @@ fn work(number: usize) {
     shared.fill();
     own.fill();
     FILLED.wait(VCPUS);
-    for operation in 0..OPERATIONS {
+    for operation in 0..effort::of(ADDITIONS) * OPERATIONS {
         if operation % 2 == 0 {
             own.step();
         } else {
             shared.step();
         }
-        if operation % 8 == 0 {
+        if operation % OPERATIONS == 0 {
             physical::add(SUM, 1);
         }
     }
@@ -83,6 +84,6 @@ fn zap() {
         }
         zaps += 1;
     }
-    say!("count: operations {}", OPERATIONS * (VCPUS - 1) as u64);
+    say!("count: operations {}", effort::of(ADDITIONS) * OPERATIONS * (VCPUS - 1) as u64);
     say!("count: zaps {zaps}");
 }

@@ -67,6 +67,13 @@ pub const BENCH_LIMITS: &[(&str, u64)] = &[
     ("zap_page", 2000),
 ];
 
+/// How many CPUIDs `transitions` executes between its marks, and then how many port reads.
+pub const TRANSITIONS: [u64; 2] = [10_000, 40_000];
+
+/// What lines of `bench` and `transitions` must not exceed where KVM with Hyper-V's interface is below Satori: what KVM takes
+/// there in Satori's place for a CPUID, and half of what it takes for a port that QEMU serves.
+pub const NESTED_BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 14_512), ("uart_status", 15_499)];
+
 /// Where `unbacked_memory` reads: above any RAM that a program is given, below the APICs.
 pub const UNBACKED: u64 = 0xd000_0000;
 
@@ -129,6 +136,8 @@ pub const PROGRAMS: &[Program] = &[
         // The last of it is no whole large page.
         .with_memory(65)
         .exercised(),
+    // The leg `kvm` runs it by itself.
+    Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),
     Program::passes("bench_smp", "prints what a flush costs while three other CPUs are in the guest")
         .with_vcpus()

@@ -23,6 +23,7 @@
 pub mod catalogue;
 pub mod control;
 pub mod cpuid;
+pub mod effort;
 pub mod exceptions;
 pub mod exerciser;
 pub mod hyperv;

@@ -15,16 +15,17 @@ use ci::image::Bundle;
 use ci::interrupt::Interrupted;
 use ci::lab::Console;
 use ci::lab::Processor;
-use ci::lab::Session;
 use tests::catalogue;
+use tests::catalogue::BENCH_LIMITS;
 use tests::catalogue::End;
 use tests::catalogue::PROGRAMS;
 use tests::catalogue::Program;
 
 use crate::Hardware;
 use crate::Lab;
-use crate::flushes::Flushes;
+use crate::flushes;
 use crate::report::Report;
+use crate::test;
 
 /// How long, on this machine's clock, nothing may be printed. A VM's own limit is in emulated time, and shorter.
 const LONGEST_SILENCE: Duration = Duration::from_secs(120);
@@ -72,44 +73,68 @@ struct Round {
 }
 
 impl Round {
-    fn test_name(self, program: &Program) -> String {
-        format!("{}::{}", self.name, program.name)
-    }
-
-    /// The test that all programs of the round make together.
-    fn flushes(self) -> String {
-        format!("{}::no_invept_global", self.name)
-    }
-
     fn programs(self) -> impl Iterator<Item = &'static Program> {
         PROGRAMS.iter().filter(move |program| program.cpus.contains(&self.cpus) && (self.runs)(program))
     }
 }
 
 fn run_on(lab: &Lab, report: &mut Report, round: Round) -> Result<()> {
-    let mut left: Vec<&Program> =
-        round.programs().filter(|program| report.wants(&round.test_name(program))).collect();
-    if left.is_empty() {
+    let tests = Tests { round: round.name, bench_limits: BENCH_LIMITS };
+    let wanted: Vec<&Program> =
+        round.programs().filter(|program| report.wants(&tests.name(program))).collect();
+    if wanted.is_empty() {
         return Ok(());
     }
-    let machines = Manifest::in_turn(declare(lab, &left)?);
+    let machines = Manifest::in_turn(declare(lab, &wanted)?);
     let hardware = Hardware { processor: round.processor, cpus: round.cpus };
     let mut session = lab.boot(Bundle::Of(machines), hardware)?;
-    let ended = follow(&mut session, &mut left, round, report);
+    let lines = judge_all(&mut session, wanted, tests, report)?;
+    // The test that all programs of the round make together.
+    test(report, &format!("{}::no_invept_global", round.name), || flushes::none_was_global(&lines))
+}
+
+/// The programs of a round as tests.
+#[derive(Clone, Copy)]
+pub struct Tests<'a> {
+    /// The round's name, which those of the tests start with.
+    pub round: &'a str,
+    /// What lines of `bench` must not exceed.
+    pub bench_limits: &'a [(&'a str, u64)],
+}
+
+impl Tests<'_> {
+    /// The name of a program's test.
+    pub fn name(self, program: &Program) -> String {
+        format!("{}::{}", self.round, program.name)
+    }
+}
+
+/// Judges all `programs`, which `console` runs in turn, as tests of this round, and gives the lines that
+/// came.
+///
+/// # Errors
+/// On an interrupt.
+pub fn judge_all(
+    console: &mut impl Console,
+    mut programs: Vec<&Program>,
+    tests: Tests<'_>,
+    report: &mut Report,
+) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    let ended = follow(console, &mut programs, tests, report, &mut lines);
     // Those that never ran fail, each by itself; the first of them says why.
     let mut reason = match ended {
         Ok(()) => "its VM never ended".to_owned(),
         Err(error) if error.is::<Interrupted>() => return Err(error),
         Err(error) => format!("{error:#}"),
     };
-    if let Some(explanation) = session.explanation() {
+    if let Some(explanation) = console.explanation() {
         reason = format!("{reason}\n{explanation}");
     }
-    for program in left {
-        report
-            .failed(&round.test_name(program), std::mem::replace(&mut reason, "did not come to run".into()));
+    for program in programs {
+        report.failed(&tests.name(program), std::mem::replace(&mut reason, "did not come to run".into()));
     }
-    Ok(())
+    Ok(lines)
 }
 
 /// Virtual machines for the programs of these names.
@@ -122,7 +147,11 @@ pub fn named(lab: &Lab, names: &[&str]) -> Result<Vec<VirtualMachine>> {
     declare(lab, &programs.collect::<Result<Vec<_>>>()?)
 }
 
-fn declare(lab: &Lab, programs: &[&Program]) -> Result<Vec<VirtualMachine>> {
+/// Virtual machines for these programs.
+///
+/// # Errors
+/// When they cannot be built.
+pub fn declare(lab: &Lab, programs: &[&Program]) -> Result<Vec<VirtualMachine>> {
     let files = cargo::build_guests(&lab.workshop)?;
     let files: BTreeMap<String, PathBuf> = files.into_iter().map(|guest| (guest.name, guest.file)).collect();
     programs.iter().map(|program| machine(program, &files)).collect()
@@ -144,33 +173,33 @@ fn vm_name(program: &Program) -> String {
     program.name.replace('_', "-")
 }
 
-/// Reads what the machine prints to its end, judging each program as its VM ends and taking it out of `left`, and in
-/// the end what flushes they needed.
-fn follow(session: &mut Session, left: &mut Vec<&Program>, round: Round, report: &mut Report) -> Result<()> {
-    let mut output = Vec::new();
-    let mut flushes = Flushes::default();
-    while let Some(line) = session.line(LONGEST_SILENCE)? {
-        flushes.look(&line)?;
+/// Reads what the machine prints to its end into `lines`, judging each program as its VM ends and taking it out of `left`.
+fn follow(
+    console: &mut impl Console,
+    left: &mut Vec<&Program>,
+    tests: Tests<'_>,
+    report: &mut Report,
+    lines: &mut Vec<String>,
+) -> Result<()> {
+    let mut started = 0;
+    while let Some(line) = console.line(LONGEST_SILENCE)? {
         match life(&line) {
-            Some((_, Life::Started)) => output.clear(),
+            Some((_, Life::Started)) => started = lines.len() + 1,
             Some((vm, Life::Ended(reason))) => {
                 if let Some(at) = left.iter().position(|program| vm_name(program) == vm) {
-                    settle(left.remove(at), &output, reason, round, report);
+                    settle(left.remove(at), &lines[started..], reason, tests, report);
                 }
             }
-            None if line.contains("PANIC in Satori") => bail!("{}", last_words(session, line)),
-            None => output.push(line),
+            None if line.contains("PANIC in Satori") => bail!("{}", last_words(console, line)),
+            None => {}
         }
+        lines.push(line);
     }
-    match flushes.none_was_global() {
-        Ok(()) => report.passed(&round.flushes()),
-        Err(error) => report.failed(&round.flushes(), format!("{error:#}")),
-    }
-    session.wait_for_power_off(TIME_TO_POWER_OFF)
+    console.wait_for_power_off(TIME_TO_POWER_OFF)
 }
 
 /// Satori halts after a panic, so nothing says that its report is complete but silence.
-fn last_words(session: &mut Session, mut report: String) -> String {
+fn last_words(session: &mut impl Console, mut report: String) -> String {
     while let Ok(Some(line)) = session.line(Duration::from_secs(1)) {
         report = format!("{report}\n{line}");
     }
@@ -194,21 +223,21 @@ fn life(line: &str) -> Option<(&str, Life<'_>)> {
     Some((name, Life::Ended(reason)))
 }
 
-fn settle(program: &Program, output: &[String], reason: &str, round: Round, report: &mut Report) {
+fn settle(program: &Program, output: &[String], reason: &str, tests: Tests<'_>, report: &mut Report) {
     let figures = output.iter().filter(|line| line.starts_with("bench: "));
     figures.for_each(|figure| println!("{figure}"));
-    match judge(program, output, reason) {
-        Ok(()) => report.passed(&round.test_name(program)),
+    match judge(program, output, reason, tests.bench_limits) {
+        Ok(()) => report.passed(&tests.name(program)),
         Err(why) => {
             let printed = output.join("\n");
             let why = format!("{}\n{why}\nits VM ended: {reason}\nit printed:\n{printed}", program.promises);
-            report.failed(&round.test_name(program), why);
+            report.failed(&tests.name(program), why);
         }
     }
 }
 
 /// Whether a program that printed `output`, and whose VM ended for `reason`, kept its promise.
-fn judge(program: &Program, output: &[String], reason: &str) -> Result<()> {
+fn judge(program: &Program, output: &[String], reason: &str, limits: &[(&str, u64)]) -> Result<()> {
     let kept = match program.end {
         End::Pass => passed(output, reason),
         End::PassWithOutput => passed(output, reason).and_then(|()| whole_output(output)),
@@ -222,7 +251,7 @@ fn judge(program: &Program, output: &[String], reason: &str) -> Result<()> {
     };
     kept?;
     if program.name == "bench" {
-        catalogue::BENCH_LIMITS.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
+        limits.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
     } else {
         Ok(())
     }

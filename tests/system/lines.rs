@@ -8,7 +8,6 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use ci::lab::Console;
-use ci::lab::Session;
 
 /// Until the next line, on this machine's clock.
 const TIME_TO_TELL: Duration = Duration::from_secs(60);
@@ -17,7 +16,7 @@ const TIME_TO_TELL: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When there comes none, or a panic before it.
-pub fn line_with(session: &mut Session, text: &str) -> Result<String> {
+pub fn line_with(session: &mut impl Console, text: &str) -> Result<String> {
     while let Some(line) = session.line(TIME_TO_TELL)? {
         ensure!(!line.contains("PANIC in Satori"), "{line}");
         if line.contains(text) {
@@ -35,4 +34,14 @@ pub fn number_before(line: &str, unit: &str) -> Result<u64> {
     let (before, _) = line.split_once(unit).with_context(|| format!("no {unit:?} in {line:?}"))?;
     let digits = before.rsplit(' ').next().unwrap_or_default();
     digits.parse().with_context(|| format!("no number before {unit:?} in {line:?}"))
+}
+
+/// The number that stands behind `name`.
+///
+/// # Errors
+/// When there is none.
+pub fn number_after(line: &str, name: &str) -> Result<u64> {
+    let (_, after) = line.split_once(name).with_context(|| format!("no {name:?} in {line:?}"))?;
+    let digits = after.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    digits.parse().with_context(|| format!("no number behind {name:?} in {line:?}"))
 }

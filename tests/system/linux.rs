@@ -3,6 +3,7 @@
 //! busy.
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use ci::setup::initramfs;
 use ci::setup::initramfs::PROMPT;
 
 use crate::Lab;
-use crate::flushes::Flushes;
+use crate::flushes;
 use crate::lines::line_with;
 use crate::report::Report;
 use crate::test;
@@ -44,7 +45,7 @@ const CTRL_C: &str = "\x03";
 /// On an interrupt.
 pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     test(report, "linux::vmlinux_by_pvh_has_a_shell_that_answers", || {
-        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.vmlinux, Cpus::default())?;
+        let mut linux = boot(lab, debian::linux(&lab.workshop)?.vmlinux, Cpus::default())?;
         let answer = linux.answer("uname -a; cat /proc/cpuinfo", TIME_TO_ANSWER)?;
         ensure!(answer.contains("\nLinux ") && answer.contains("x86_64 GNU/Linux"), "uname -a says {answer}");
         ensure!(
@@ -56,7 +57,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         linux.powers_off()
     })?;
     test(report, "linux::bzimage_by_the_64_bit_protocol_has_a_shell_that_answers", || {
-        let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.bzimage, Cpus::default())?;
+        let mut linux = boot(lab, debian::linux(&lab.workshop)?.bzimage, Cpus::default())?;
         let answer = linux.answer("echo $((6 * 7))", TIME_TO_ANSWER)?;
         ensure!(answer.contains("\n42\r\n"), "the shell says {answer}");
         linux.powers_off()
@@ -68,7 +69,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
 /// A Linux with four vCPUs on so many CPUs sees them, gets the workload right, and needs no global INVEPT for it.
 fn works(lab: &Lab, of_machine: u32) -> Result<()> {
     let cpus = Cpus { of_guest: 4, of_machine };
-    let mut linux = Linux::boot(lab, debian::linux(&lab.workshop)?.vmlinux, cpus)?;
+    let mut linux = boot(lab, debian::linux(&lab.workshop)?.vmlinux, cpus)?;
     let answer = linux.answer("nproc", TIME_TO_ANSWER)?;
     ensure!(answer.contains("\n4\r\n"), "nproc says {answer}");
     linux.gets_the_workload_right()?;
@@ -94,34 +95,55 @@ fn workload(lab: &Lab) -> Result<Vec<u8>> {
     fs::read(&program).with_context(|| format!("cannot read {}", program.display()))
 }
 
-/// A Linux at its prompt.
-struct Linux {
-    session: Session,
+fn boot(lab: &Lab, kernel: PathBuf, cpus: Cpus) -> Result<Linux<Session>> {
+    let files = tempfile::tempdir()?;
+    let linux = VirtualMachine { vcpus: cpus.of_guest, ..machine(lab, kernel, files.path())? };
+    let session = lab.boot_machines(vec![linux], cpus.of_machine)?;
+    Linux::at_its_prompt(session, if cpus.of_machine == 1 { TIME_TO_BOOT } else { TIME_TO_BOOT_SMP })
 }
 
-impl Linux {
-    fn boot(lab: &Lab, kernel: PathBuf, cpus: Cpus) -> Result<Self> {
-        let files = tempfile::tempdir()?;
-        let initrd = files.path().join("initrd");
-        fs::write(&initrd, initramfs::build(&lab.workshop, &[("workload", workload(lab)?)])?)?;
-        let linux = VirtualMachine {
-            vcpus: cpus.of_guest,
-            initrd: Some(initrd),
-            command_line: Some(run::KERNEL_COMMAND_LINE.into()),
-            ..VirtualMachine::new("linux", 256, kernel)
-        };
-        let mut session = lab.boot_machines(vec![linux], cpus.of_machine)?;
-        session.expect(PROMPT, if cpus.of_machine == 1 { TIME_TO_BOOT } else { TIME_TO_BOOT_SMP })?;
-        Ok(Self { session })
+/// A virtual machine with Linux and the workload. What has to be made for it goes to `folder`.
+///
+/// # Errors
+/// When a part of it cannot be had.
+pub fn machine(lab: &Lab, kernel: PathBuf, folder: &Path) -> Result<VirtualMachine> {
+    let initrd = folder.join("initrd");
+    fs::write(&initrd, initramfs::build(&lab.workshop, &[("workload", workload(lab)?)])?)?;
+    Ok(VirtualMachine {
+        initrd: Some(initrd),
+        command_line: Some(run::KERNEL_COMMAND_LINE.into()),
+        ..VirtualMachine::new("linux", 256, kernel)
+    })
+}
+
+/// A Linux at its prompt.
+pub struct Linux<C> {
+    console: C,
+    /// What was printed before.
+    pub boot_log: String,
+}
+
+impl<C: Console> Linux<C> {
+    /// Waits for the prompt.
+    ///
+    /// # Errors
+    /// When it does not come within that time.
+    pub fn at_its_prompt(mut console: C, within: Duration) -> Result<Self> {
+        let boot_log = console.expect(PROMPT, within)?;
+        Ok(Self { console, boot_log })
     }
 
     /// Types `command`, and gives what is printed until the next prompt.
     fn answer(&mut self, command: &str, within: Duration) -> Result<String> {
-        self.session.send(&format!("{command}\n"))?;
-        self.session.expect(PROMPT, within)
+        self.console.send(&format!("{command}\n"))?;
+        self.console.expect(PROMPT, within)
     }
 
-    fn gets_the_workload_right(&mut self) -> Result<()> {
+    /// The workload computes what it is known to, and the kernel tells of no trouble.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn gets_the_workload_right(&mut self) -> Result<()> {
         let answer = self.answer("workload", TIME_TO_WORK)?;
         let expected = format!("\nworkload: ok {:016x}\r\n", workload::expected());
         ensure!(answer.contains(&expected), "expected {expected:?}, but: {answer}");
@@ -135,29 +157,35 @@ impl Linux {
     }
 
     fn is_interrupted_by_ctrl_c(&mut self) -> Result<()> {
-        self.session.send("echo waiting; cat\n")?;
-        self.session.expect("\nwaiting", TIME_TO_ANSWER)?;
-        self.session.send(CTRL_C)?;
-        self.session.expect(PROMPT, TIME_TO_ANSWER)?;
+        self.console.send("echo waiting; cat\n")?;
+        self.console.expect("\nwaiting", TIME_TO_ANSWER)?;
+        self.console.send(CTRL_C)?;
+        self.console.expect(PROMPT, TIME_TO_ANSWER)?;
         let answer = self.answer("echo $?", TIME_TO_ANSWER)?;
         ensure!(answer.contains("\n130\r\n"), "after Ctrl-C the shell says {answer}");
         Ok(())
     }
 
-    fn powers_off(&mut self) -> Result<()> {
-        self.session.send("poweroff -f\n")?;
-        self.session.expect("vm linux: ended: powered off", TIME_TO_ANSWER)?;
-        self.session.wait_for_power_off(TIME_TO_ANSWER)
+    fn powers_off(mut self) -> Result<()> {
+        self.rest().map(drop)
     }
 
-    fn powers_off_without_invept_global(&mut self) -> Result<()> {
-        self.session.send("poweroff -f\n")?;
-        line_with(&mut self.session, "vm linux: ended: powered off")?;
-        let mut flushes = Flushes::default();
-        while let Some(line) = self.session.line(TIME_TO_ANSWER)? {
-            flushes.look(&line)?;
+    fn powers_off_without_invept_global(mut self) -> Result<()> {
+        flushes::none_was_global(&self.rest()?)
+    }
+
+    /// Powers it off, and gives the lines that come then.
+    ///
+    /// # Errors
+    /// When it does not power off.
+    pub fn rest(&mut self) -> Result<Vec<String>> {
+        self.console.send("poweroff -f\n")?;
+        line_with(&mut self.console, "vm linux: ended: powered off")?;
+        let mut lines = Vec::new();
+        while let Some(line) = self.console.line(TIME_TO_ANSWER)? {
+            lines.push(line);
         }
-        flushes.none_was_global()?;
-        self.session.wait_for_power_off(TIME_TO_ANSWER)
+        self.console.wait_for_power_off(TIME_TO_ANSWER)?;
+        Ok(lines)
     }
 }

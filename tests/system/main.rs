@@ -2,13 +2,15 @@
 //! The system tests: Satori in the emulator, with guest programs and with Linux.
 //!
 //! They print what Rust's own harness prints with one thread, so that `cargo x test` reads both alike. Arguments select
-//! tests by parts of their names; options are those of the other harness and mean nothing here.
+//! tests by parts of their names; `--leg=kvm` selects that leg instead of the leg `bare`; other options are those of the
+//! other harness and mean nothing here.
 
 mod bad_input;
 mod cpus;
 mod flushes;
 mod footprint;
 mod guests;
+mod kvm;
 mod lines;
 mod linux;
 mod report;
@@ -53,6 +55,9 @@ fn run(report: &mut Report) -> Result<()> {
     setup::everything(&workshop)?;
     let lab = Lab { satori: cargo::build_satori(&workshop)?, workshop };
     report.begin();
+    if std::env::args().any(|argument| argument == "--leg=kvm") {
+        return kvm::run(&lab, report);
+    }
     cpus::run(&lab, report)?;
     guests::run(&lab, report)?;
     linux::run(&lab, report)?;
@@ -86,11 +91,16 @@ struct Lab {
 }
 
 impl Lab {
+    /// Satori with `bundle`.
+    fn image(&self, bundle: Bundle) -> Image {
+        Image { satori: self.satori.clone(), command_line: "when-done=power-off".into(), bundle }
+    }
+
     /// Boots Satori with `bundle`, as far as its first words.
     fn boot(&self, bundle: Bundle, hardware: Hardware) -> Result<Session> {
         let folder = tempfile::tempdir()?;
         let iso = folder.path().join("satori.iso");
-        let image = Image { satori: self.satori.clone(), command_line: "when-done=power-off".into(), bundle };
+        let image = self.image(bundle);
         image.write(&self.workshop, &iso)?;
         let memory_mib = image.machine_memory_mib()?.min(LARGEST_MACHINE_MIB);
         let Hardware { processor, cpus } = hardware;

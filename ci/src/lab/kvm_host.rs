@@ -65,7 +65,7 @@ const PAYLOAD: &str = "/payload";
 const GRUB: &str = "serial --unit=0 --speed=115200
 terminfo serial dumb
 terminal_output console serial
-linux /boot/vmlinuz console=ttyS0,115200 nokaslr mitigations=off tsc=reliable no_timer_check loglevel=2
+linux /boot/vmlinuz console=ttyS0,115200 nokaslr mitigations=off tsc=reliable no_timer_check loglevel=2 rodata=off cryptomgr.notests audit=0 apparmor=0
 initrd /boot/host /boot/payload
 boot
 ";
