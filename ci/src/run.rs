@@ -112,6 +112,9 @@ pub struct GuestOptions {
     /// Give it the device by which a guest program changes its own machine.
     #[arg(long)]
     pub exerciser: bool,
+    /// Let it see Hyper-V's interface.
+    #[arg(long)]
+    pub hyperv: bool,
     /// More words for Satori's own command line.
     #[arg(long, value_name = "STR", default_value = "")]
     pub satori: String,
@@ -227,6 +230,7 @@ fn guest(workshop: &Workshop, options: &GuestOptions, folder: &Path) -> Result<V
         initrd: options.initrd.clone(),
         command_line: options.append.clone(),
         exerciser: options.exerciser,
+        hyperv: options.hyperv,
         ..VirtualMachine::new(NAME, options.memory, kernel)
     };
     if options.kernel.is_some() {
@@ -363,6 +367,7 @@ mod tests {
             initrd: Some(initrd),
             append: None,
             exerciser: false,
+            hyperv: false,
             satori: String::new(),
         };
         let complaint = |file: PathBuf| options(file).check().unwrap_err().to_string();

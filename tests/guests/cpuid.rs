@@ -61,7 +61,7 @@ fn the_tsc_frequency_is_told() {
 fn leaves_out_of_range_read_as_the_highest_basic_leaf() {
     let highest = cpuid::highest_basic();
     let expected = cpuid::leaf(highest);
-    for leaf in [highest + 1, 0x3fff_ffff, 0x8fff_ffff, 0xffff_ffff] {
+    for leaf in [highest + 1, 0x3fff_ffff, 0x4000_0001, 0x4000_0003, 0x8fff_ffff, 0xffff_ffff] {
         expect_eq(format_args!("leaf {leaf:#x}"), cpuid::leaf(leaf), expected);
     }
 }

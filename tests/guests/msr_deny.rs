@@ -12,11 +12,16 @@ tests::program!(run);
 
 /// Numbers that no CPU gives to an MSR: inside and at the edges of what the MSR bitmaps cover, beyond them, and in the
 /// ranges of hypervisors.
-const UNKNOWN: [u32; 9] = [
+const UNKNOWN: [u32; 14] = [
     0x0000_1ffe,
     0x0000_1fff,
     0x0000_2000,
     0x1234_5678,
+    0x4000_0000,
+    0x4000_0001,
+    0x4000_0002,
+    0x4000_0073,
+    0x4000_0118,
     0x4fff_ffff,
     0xbfff_ffff,
     0xc000_1fff,

@@ -63,7 +63,10 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
         linux.powers_off()
     })?;
     test(report, "linux::four_vcpus_on_four_cpus_do_a_workload_right", || works(lab, 4))?;
-    test(report, "linux::four_vcpus_on_two_cpus_do_a_workload_right", || works(lab, 2))
+    test(report, "linux::four_vcpus_on_two_cpus_do_a_workload_right", || works(lab, 2))?;
+    test(report, "linux::with_hyperv_it_flushes_by_hypercall_and_does_a_workload_right", || {
+        flushes_by_hypercall(lab)
+    })
 }
 
 /// A Linux with four vCPUs on so many CPUs sees them, gets the workload right, and needs no global INVEPT for it.
@@ -74,6 +77,17 @@ fn works(lab: &Lab, of_machine: u32) -> Result<()> {
     ensure!(answer.contains("\n4\r\n"), "nproc says {answer}");
     linux.gets_the_workload_right()?;
     linux.powers_off_without_invept_global()
+}
+
+/// A Linux that sees Hyper-V's interface finds nothing amiss with it, uses it, and gets the workload right.
+fn flushes_by_hypercall(lab: &Lab) -> Result<()> {
+    let cpus = Cpus { of_guest: 2, of_machine: 2 };
+    let mut linux = boot_with(lab, debian::linux(&lab.workshop)?.vmlinux, cpus, true)?;
+    let answer = linux.answer("dmesg | grep -iE 'hyper-?v|unchecked|clocksource'", TIME_TO_ANSWER)?;
+    ensure!(answer.contains("Using hypercall for remote TLB flush"), "the kernel says {answer}");
+    ensure!(!answer.contains("unchecked"), "the kernel used an MSR that is not there: {answer}");
+    linux.gets_the_workload_right()?;
+    linux.powers_off()
 }
 
 /// CPUs of the guest and of the machine.
@@ -96,8 +110,12 @@ fn workload(lab: &Lab) -> Result<Vec<u8>> {
 }
 
 fn boot(lab: &Lab, kernel: PathBuf, cpus: Cpus) -> Result<Linux<Session>> {
+    boot_with(lab, kernel, cpus, false)
+}
+
+fn boot_with(lab: &Lab, kernel: PathBuf, cpus: Cpus, hyperv: bool) -> Result<Linux<Session>> {
     let files = tempfile::tempdir()?;
-    let linux = VirtualMachine { vcpus: cpus.of_guest, ..machine(lab, kernel, files.path())? };
+    let linux = VirtualMachine { vcpus: cpus.of_guest, hyperv, ..machine(lab, kernel, files.path())? };
     let session = lab.boot_machines(vec![linux], cpus.of_machine)?;
     Linux::at_its_prompt(session, if cpus.of_machine == 1 { TIME_TO_BOOT } else { TIME_TO_BOOT_SMP })
 }
