@@ -30,9 +30,10 @@ enum Command {
     /// Bring everything that the other commands need.
     ///
     /// Adds Rust targets (rustup), installs Debian packages (apt-get, with sudo where not root), builds the emulator
-    /// Bochs from Debian's source, and unpacks a Debian kernel and busybox for the guest. What was built or unpacked
-    /// is kept in $XDG_CACHE_HOME/satori (or ~/.cache/satori); removing that folder makes it all be had anew, with the
-    /// kernel that is newest then. The variable SATORI_BOCHS names another Bochs 3.0 to use instead of ours.
+    /// Bochs from Debian's source, and unpacks a Debian kernel and busybox for the guest, and a newer kernel for the KVM
+    /// host. What was built or unpacked is kept in $XDG_CACHE_HOME/satori (or ~/.cache/satori); removing that folder makes
+    /// it all be had anew, with the kernels that are newest then. The variable SATORI_BOCHS names another Bochs 3.0 to use
+    /// instead of ours.
     Setup,
     /// Build the hypervisor's image.
     Build,
@@ -46,6 +47,9 @@ enum Command {
     },
     /// Run Satori with a guest in the emulator, with this terminal as the guest's console.
     ///
+    /// On the leg kvm the emulator runs a Linux with KVM and QEMU, and that Satori; where this machine has KVM with nested
+    /// VT-x, QEMU runs here.
+    ///
     /// Without options the guest is Debian's Linux with a shell. Every key goes to it, Ctrl-C included; Ctrl-A x quits.
     /// Input that comes from a file or pipe is typed once the shell's prompt is there, and its end ends nothing.
     /// The exit status is 0 when the guest powered off or reset, 1 when it ended otherwise or never started, 124 when
@@ -54,7 +58,8 @@ enum Command {
     /// Run the tests: a line for each as it ends, then what the failed ones printed, then their number.
     ///
     /// The leg `host` is all tests that need no machine; the leg `bare` boots Satori in the emulator, with guest programs
-    /// and with Linux. The exit status is 1 when a test failed, or the filter leaves none.
+    /// and with Linux; the leg `kvm` does so on Hyper-V's interface, as KVM and QEMU have it. The exit status is 1 when a
+    /// test failed, or the filter leaves none.
     Test(test::Options),
 }
 

@@ -110,7 +110,8 @@ impl Run {
                 self.type_waiting();
             }
             if ready.printed && !self.pass_output()? {
-                let cause = one_word(&self.qemu.wait()?.to_string());
+                let status = self.qemu.wait()?.code();
+                let cause = status.map_or_else(|| "signal".to_owned(), |code| format!("exit-{code}"));
                 return Ok(self.end.unwrap_or(End { cause, counters: Counters::default() }));
             }
         }

@@ -26,6 +26,7 @@ pub fn everything(workshop: &Workshop) -> Result<()> {
     bochs::bring(workshop)?;
     debian::linux(workshop)?;
     debian::busybox(workshop)?;
+    packages::bring_qemu(workshop)?;
     kvm_host::kernel(workshop)?;
     Ok(())
 }

@@ -24,6 +24,8 @@ pub enum Leg {
     Host,
     /// In the emulator, on its CPU with VMX.
     Bare,
+    /// Under KVM with Hyper-V's interface, in the emulator or on this machine.
+    Kvm,
 }
 
 /// Which tests are run.
@@ -47,9 +49,19 @@ pub fn test(workshop: &Workshop, options: &Options) -> Result<bool> {
         rust_targets::bring(workshop)?;
         programs::run(workshop, host_programs(workshop)?, options.filter.as_deref(), &mut report)?;
     }
-    if runs(Leg::Bare) {
+    let machines: Vec<&str> = [(Leg::Bare, "bare"), (Leg::Kvm, "kvm")]
+        .into_iter()
+        .filter(|(leg, _)| runs(*leg))
+        .map(|(_, name)| name)
+        .collect();
+    if !machines.is_empty() {
         setup::everything(workshop)?;
-        programs::run(workshop, bare_programs(workshop)?, options.filter.as_deref(), &mut report)?;
+        programs::run(
+            workshop,
+            system_programs(workshop, &machines)?,
+            options.filter.as_deref(),
+            &mut report,
+        )?;
     }
     if let Some(filter) = &options.filter {
         ensure!(!report.is_empty(), "no test's name contains {filter:?}");
@@ -66,7 +78,7 @@ fn host_programs(workshop: &Workshop) -> Result<Vec<Program>> {
     let mut tests = build(workshop, &HOST_CRATES)?;
     // The catalogue of guest programs is checked on the host, too, and so is how we are entered.
     tests.extend(build(workshop, &["--package", "tests", "--package", "boot", "--lib"])?);
-    let mut programs: Vec<Program> = tests.into_iter().map(|test| Program::of("host", test)).collect();
+    let mut programs: Vec<Program> = tests.into_iter().map(Program::host).collect();
     let loom = build(workshop, &["--package", "hypervisor", "--lib", "--features", "loom"])?;
     programs.extend(loom.into_iter().map(Program::loom));
     let mutations = build(workshop, &["--package", "evmcs", "--lib", "--features", "mutations"])?;
@@ -75,13 +87,17 @@ fn host_programs(workshop: &Workshop) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-fn bare_programs(workshop: &Workshop) -> Result<Vec<Program>> {
+/// The system tests, once for each of these legs.
+fn system_programs(workshop: &Workshop, legs: &[&'static str]) -> Result<Vec<Program>> {
     // Built by the program, too, but there nobody would see how it goes.
     cargo::build_satori(workshop)?;
     cargo::build_guests(workshop)?;
     cargo::build_workload(workshop)?;
+    cargo::build_agent(workshop)?;
     let tests = build(workshop, &["--package", "tests", "--test", "system"])?;
-    Ok(tests.into_iter().map(|test| Program::of("bare", test)).collect())
+    let of_leg =
+        |leg: &&'static str| tests.iter().map(|test| Program::system(leg, test.clone())).collect::<Vec<_>>();
+    Ok(legs.iter().flat_map(of_leg).collect())
 }
 
 fn build(workshop: &Workshop, selection: &[&str]) -> Result<Vec<Executable>> {

@@ -47,10 +47,21 @@ enum News {
 }
 
 impl Program {
-    /// A test program that cargo built, of this leg.
-    pub fn of(leg: &str, test: Executable) -> Self {
+    /// A test program of the leg `host` that cargo built.
+    pub fn host(test: Executable) -> Self {
         let crate_name = test.crate_folder.file_name().unwrap_or_default().to_string_lossy();
-        let label = if leg == "host" { format!("{leg} {crate_name}") } else { leg.to_owned() };
+        let label = format!("host {crate_name}");
+        Self::of(label, test)
+    }
+
+    /// The system tests of this leg.
+    pub fn system(leg: &str, test: Executable) -> Self {
+        let mut program = Self::of(leg.to_owned(), test);
+        program.command.arg(format!("--leg={leg}"));
+        program
+    }
+
+    fn of(label: String, test: Executable) -> Self {
         let mut command = Command::new(test.file);
         command.current_dir(test.crate_folder).arg("--test-threads=1");
         // The system tests run cargo themselves, and by then there is nothing left to build.
@@ -61,7 +72,7 @@ impl Program {
     /// The tests of this program that explore every order in which processors may see each other's accesses. Its other
     /// tests do not work on the explorer's atomics.
     pub fn loom(test: Executable) -> Self {
-        Self { label: "host loom".into(), part: Some("loom::"), ..Self::of("host", test) }
+        Self { label: "host loom".into(), part: Some("loom::"), ..Self::host(test) }
     }
 
     /// The tests of this program that forget one thing at a time, and see that it is caught.
