@@ -77,7 +77,7 @@ impl Program {
 
     /// The tests of this program that forget one thing at a time, and see that it is caught.
     pub fn mutations(test: Executable) -> Self {
-        Self { label: "host mutations".into(), part: Some("mutations::"), ..Self::of("host", test) }
+        Self { part: Some("mutations::"), ..Self::of("host mutations".into(), test) }
     }
 
     /// The examples in the documentation of what `packages`, arguments of cargo, select.
