@@ -7,12 +7,14 @@ mod linux;
 mod rounds;
 mod transitions;
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use ci::bundle::Manifest;
 use ci::bundle::VirtualMachine;
+use ci::cargo;
 use ci::image::Bundle;
 use ci::lab::KvmHost;
 use ci::lab::Launch;
@@ -37,6 +39,13 @@ impl Payload<'_> {
         let launch = Launch { time_limit: TIME_LIMIT, ..image.lay_out(self.folder, name)? };
         self.memory_mib = self.memory_mib.max(launch.memory_mib);
         Ok(launch)
+    }
+
+    /// Adds Satori built to measure its own share of exits, and gives the file's name.
+    fn add_measuring_satori(&self) -> Result<String> {
+        const NAME: &str = "satori-that-measures";
+        fs::copy(cargo::build_measuring_satori(&self.lab.workshop)?, self.folder.join(NAME))?;
+        Ok(NAME.into())
     }
 }
 

@@ -14,6 +14,7 @@ use tests::catalogue::TRANSITIONS;
 
 use crate::guests;
 use crate::kvm::Payload;
+use crate::lines::number_after;
 use crate::report::Report;
 use crate::test;
 
@@ -33,31 +34,53 @@ const TIME_TO_TELL: Duration = Duration::from_secs(120);
 
 const TRANSITIONS_TEST: &str = "transitions::a_cpuid_and_a_port_read_make_two_each";
 const COSTS_TEST: &str = "transitions::they_cost_less_than_with_kvm";
+const SHARE_TEST: &str = "transitions::our_own_share_of_a_cpuid_is_small";
 
-/// Adds what the tests run, if `report` wants one of them.
+/// What of a CPUID's cost is Satori's own, at most, on the average.
+const SHARE_LIMIT: u64 = 300;
+
+/// Adds what the tests run, if `report` wants one of them: Satori, and Satori that measures itself.
 ///
 /// # Errors
 /// When it cannot be built.
-pub fn prepare(payload: &mut Payload<'_>, report: &Report) -> Result<Option<Launch>> {
-    if ![TRANSITIONS_TEST, COSTS_TEST].into_iter().any(|name| report.wants(name)) {
+pub fn prepare(payload: &mut Payload<'_>, report: &Report) -> Result<Option<[Launch; 2]>> {
+    if ![TRANSITIONS_TEST, COSTS_TEST, SHARE_TEST].into_iter().any(|name| report.wants(name)) {
         return Ok(None);
     }
     let machines = guests::named(payload.lab, &["transitions"])?;
-    Ok(Some(payload.add("transitions.tar", machines)?))
+    let launch = payload.add("transitions.tar", machines)?;
+    let measuring = Launch { satori: payload.add_measuring_satori()?, ..launch.clone() };
+    Ok(Some([launch, measuring]))
 }
 
 /// Runs the tests.
 ///
 /// # Errors
 /// When the KVM host has ended, or on an interrupt.
-pub fn run(launch: &Launch, host: &mut KvmHost, report: &mut Report) -> Result<()> {
+pub fn run([launch, measuring]: &[Launch; 2], host: &mut KvmHost, report: &mut Report) -> Result<()> {
+    let lines = lines(launch, host)?;
+    test(report, TRANSITIONS_TEST, || make_two_each(&lines))?;
+    test(report, COSTS_TEST, || cost_less(&lines))?;
+    test(report, SHARE_TEST, || has_a_small_share(&self::lines(measuring, host)?))
+}
+
+fn lines(launch: &Launch, host: &mut KvmHost) -> Result<Vec<String>> {
     let mut lines = Vec::new();
     let mut run = host.run(launch)?;
     while let Some(line) = run.line(TIME_TO_TELL)? {
         lines.push(line);
     }
-    test(report, TRANSITIONS_TEST, || make_two_each(&lines))?;
-    test(report, COSTS_TEST, || cost_less(&lines))
+    Ok(lines)
+}
+
+fn has_a_small_share(lines: &[String]) -> Result<()> {
+    let told = lines.iter().find(|line| line.contains("our own share in ticks: "));
+    let told = told.context("Satori does not tell its own share")?;
+    let of_cpuid = &told[told.find("CPUID ").context("there was no CPUID")?..];
+    let share = number_after(of_cpuid, "mean ")?;
+    println!("bench: nested_cpuid_own_share {share}");
+    ensure!(share <= SHARE_LIMIT, "a CPUID takes {share} in Satori, and may take {SHARE_LIMIT}: {told}");
+    Ok(())
 }
 
 fn make_two_each(lines: &[String]) -> Result<()> {
