@@ -35,7 +35,7 @@ const TIME_TO_WORK: Duration = Duration::from_secs(600);
 const TIME_TO_ANSWER: Duration = Duration::from_secs(60);
 
 /// What the kernel says when something is wrong with it.
-const TROUBLE: &str = "BUG:|Oops|Call Trace|rcu: INFO|soft lockup|Bad page";
+const TROUBLE: &str = "BUG:|Oops|Call Trace|unchecked MSR|rcu: INFO|soft lockup|Bad page";
 
 const CTRL_C: &str = "\x03";
 
@@ -83,9 +83,8 @@ fn works(lab: &Lab, of_machine: u32) -> Result<()> {
 fn flushes_by_hypercall(lab: &Lab) -> Result<()> {
     let cpus = Cpus { of_guest: 2, of_machine: 2 };
     let mut linux = boot_with(lab, debian::linux(&lab.workshop)?.vmlinux, cpus, true)?;
-    let answer = linux.answer("dmesg | grep -iE 'hyper-?v|unchecked|clocksource'", TIME_TO_ANSWER)?;
+    let answer = linux.answer("dmesg | grep -iE 'hyper-?v'", TIME_TO_ANSWER)?;
     ensure!(answer.contains("Using hypercall for remote TLB flush"), "the kernel says {answer}");
-    ensure!(!answer.contains("unchecked"), "the kernel used an MSR that is not there: {answer}");
     linux.gets_the_workload_right()?;
     linux.powers_off()
 }
