@@ -234,9 +234,9 @@ fn cpu(
     if !routed {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }
+    let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
     let joined =
         hyperv.map(|hyperv| hyperv.join(CpuNumber::BOOT)).transpose().map_err(|error| reason(&error))?;
-    let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
     // SAFETY: VMX is on, on this CPU, and stays on.
     let instructions = unsafe { NativeInstructions::new() };
     let slot = VmcsSlot::native(0, instructions);
@@ -354,8 +354,7 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
         let advice = "halted; please report this with the lines above";
         console::emergency(PORTS, format_args!("PANIC in Satori on {cpu}: {info}\n{advice}"));
         let parameters = [SATORI_PANIC, cpu.index() as u64, 0];
-        // SAFETY: the first to panic is the only one that comes here.
-        unsafe { hyperv::crash::report(parameters, format_args!("PANIC in Satori on {cpu}: {info}")) };
+        hyperv::crash::report(parameters, format_args!("PANIC in Satori on {cpu}: {info}"));
     }
     hardware::stop()
 }
