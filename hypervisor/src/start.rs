@@ -234,9 +234,9 @@ fn cpu(
     if !routed {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }
+    let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
     let joined =
         hyperv.map(|hyperv| hyperv.join(CpuNumber::BOOT)).transpose().map_err(|error| reason(&error))?;
-    let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
     // SAFETY: VMX is on, on this CPU, and stays on.
     let instructions = unsafe { NativeInstructions::new() };
     let slot = VmcsSlot::native(0, instructions);

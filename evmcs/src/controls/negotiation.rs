@@ -21,11 +21,24 @@ impl Unusable {
     /// What of `asked` is unusable, each under the first reason that applies.
     fn of(asked: Controls, capabilities: &Capabilities, allowance: Allowance) -> Self {
         let capable = asked.intersection(capabilities.settable);
-        let placed = capable.intersection(allowance.with_place());
+        Self { without_capability: asked.difference(capable), ..Self::in_backing(capable, allowance) }
+    }
+
+    /// What the processor has of `controls`, all of it, but the backing does not let us use.
+    fn in_backing(controls: Controls, allowance: Allowance) -> Self {
+        let placed = controls.intersection(allowance.with_place());
         Self {
-            without_capability: asked.difference(capable),
-            without_place: capable.difference(placed),
+            without_capability: Controls::default(),
+            without_place: controls.difference(placed),
             withheld: placed.intersection(allowance.withheld()),
+        }
+    }
+
+    fn union(self, other: Self) -> Self {
+        Self {
+            without_capability: self.without_capability.union(other.without_capability),
+            without_place: self.without_place.union(other.without_place),
+            withheld: self.withheld.union(other.withheld),
         }
     }
 
@@ -86,7 +99,7 @@ impl core::error::Error for MissingControls {}
 /// The bits that activate the secondary and tertiary words need not be asked for: they follow from what is asked of those.
 ///
 /// # Errors
-/// What of `required` cannot be used.
+/// What of `required`, or of what the processor demands, cannot be used.
 pub fn negotiate(
     required: Controls,
     wanted: Controls,
@@ -95,7 +108,10 @@ pub fn negotiate(
 ) -> Result<Negotiated, MissingControls> {
     let required = with_activation(required);
     let wanted = with_activation(wanted);
-    let missing = Unusable::of(required, capabilities, allowance);
+    // What the processor insists on is set whether it was asked for or not. Reserved bits, of which it insists on many, have no fields.
+    let insisted = capabilities.mandatory.named();
+    let missing =
+        Unusable::of(required, capabilities, allowance).union(Unusable::in_backing(insisted, allowance));
     if missing != Unusable::default() {
         return Err(MissingControls(missing));
     }
@@ -236,6 +252,44 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_the_processor_insists_on_needs_its_place_too() {
+        let mut capabilities = everything();
+        capabilities.mandatory.secondary.set_enable_pml(true);
+        let nothing = Controls::default();
+        let missing = negotiate(nothing, nothing, &capabilities, ENLIGHTENED).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "secondary control enable_pml: it has no place in the enlightened VMCS\n\
+             these are required: turn the enlightened VMCS off"
+        );
+        negotiate(nothing, nothing, &capabilities, Allowance::Native).unwrap();
+        capabilities.mandatory = Controls { exit: perf_global_ctrl(), ..nothing };
+        let withheld = Allowance::EnlightenedVersion1 { perf_global_ctrl: false };
+        let missing = negotiate(nothing, nothing, &capabilities, withheld).unwrap_err();
+        assert_eq!(missing.0.withheld.exit, perf_global_ctrl());
+        negotiate(nothing, nothing, &capabilities, ENLIGHTENED).unwrap();
+    }
+
+    fn perf_global_ctrl() -> ExitControls {
+        ExitControls::new().with_load_ia32_perf_global_ctrl(true)
+    }
+
+    /// The reserved bits that processors want set (SDM Vol. 3D, appendix A, "default1").
+    #[test]
+    fn reserved_bits_that_the_processor_insists_on_need_no_place() {
+        let insisting = Capabilities::read(&|msr| match msr {
+            0x480 => 0,
+            0x481 => u64::from(u32::MAX) << 32 | 0x16,
+            0x482 => u64::from(u32::MAX) << 32 | 0x0401_e172,
+            0x483 => u64::from(u32::MAX) << 32 | 0x0003_6dff,
+            0x484 => u64::from(u32::MAX) << 32 | 0x11ff,
+            _ => u64::from(u32::MAX) << 32,
+        });
+        let used = negotiate(Controls::default(), Controls::default(), &insisting, ENLIGHTENED).unwrap();
+        assert_eq!(used.controls, insisting.mandatory);
+    }
+
     fn any_controls() -> impl Strategy<Value = Controls> {
         any::<([u32; 5], u64)>().prop_map(|([pin_based, primary, secondary, exit, entry], tertiary)| {
             Controls {
@@ -276,6 +330,8 @@ mod tests {
                     prop_assert!(controls.difference(asked.union(mandatory)).is_empty());
                     let usable = settable.intersection(allowance.with_place()).difference(allowance.withheld());
                     prop_assert!(controls.difference(usable.union(mandatory)).is_empty());
+                    let has_place = allowance.with_place().difference(allowance.withheld());
+                    prop_assert!(controls.named().difference(has_place).is_empty());
                 }
             }
         }

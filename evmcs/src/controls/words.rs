@@ -121,9 +121,18 @@ const NAMES: [(&str, &[&str]); 6] = [
     ("VM-entry", EntryControls::BIT_NAMES),
 ];
 
+fn named_bits(bit_names: &[&str]) -> u64 {
+    bit_names.iter().rev().fold(0, |bits, &name| bits << 1 | u64::from(name != "__"))
+}
+
 impl Controls {
     /// Every bit of every word.
     pub(super) const EVERYTHING: Self = Self::from_words([u64::MAX; 6]);
+
+    /// The controls of the set that have a name: not the bits that are reserved.
+    pub(super) fn named(self) -> Self {
+        Self::from_words(core::array::from_fn(|word| self.words()[word] & named_bits(NAMES[word].1)))
+    }
 
     const fn words(self) -> [u64; 6] {
         [

@@ -128,7 +128,9 @@ fn new_table(stacks: bool) -> InterruptDescriptorTable {
     set(&mut table.breakpoint, 3, None);
     set(&mut table.overflow, 4, None);
     set(&mut table.bound_range_exceeded, 5, None);
-    set(&mut table.invalid_opcode, 6, None);
+    // An L0 that cannot reach an enlightened VMCS raises it at VMLAUNCH or VMRESUME, and what is the stack there has room for the
+    // guest's registers alone. It always ends in a report, so it may share a stack with a double fault.
+    set(&mut table.invalid_opcode, 6, on(interrupt_stack::DOUBLE_FAULT));
     set(&mut table.device_not_available, 7, None);
     set(&mut table.double_fault, 8, on(interrupt_stack::DOUBLE_FAULT));
     set(&mut table.invalid_tss, 10, None);

@@ -67,9 +67,10 @@ impl Likeness {
         if !vmx.alike(self.vmx) || vmx_controls() != self.controls {
             return Err("its VMX is not like the boot CPU's".to_string());
         }
+        let processor = Processor::vmxon(vmx).map_err(|error| error.to_string())?;
+        // Last: L0 is told of no page of a CPU that is left out, and another gets the number for which an outcome is noted here.
         let joined =
             self.hyperv.map(|hyperv| hyperv.join(number)).transpose().map_err(|error| error.to_string())?;
-        let processor = Processor::vmxon(vmx).map_err(|error| error.to_string())?;
         // SAFETY: VMX is on, on this CPU, and stays on.
         let instructions = unsafe { NativeInstructions::new() };
         let slot = VmcsSlot::native(number.index() as u32, instructions);

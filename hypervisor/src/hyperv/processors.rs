@@ -47,7 +47,7 @@ impl Processors {
         Self { capabilities, outcomes: PerCpu::default() }
     }
 
-    /// This CPU, of that number, tells L0 of its pages, as far as it is allowed to.
+    /// This CPU, of that number, tells L0 of its pages, as far as it is allowed to. Whoever joins stays: the number is its own.
     pub fn join(&self, cpu: CpuNumber) -> Result<Joined, OutOfFrames> {
         let virtual_processor = VirtualProcessor::join(&msrs::HERE, &self.capabilities, shared_page()?);
         let outcome = Outcome {

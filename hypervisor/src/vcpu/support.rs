@@ -47,8 +47,12 @@ impl Support {
         let negotiate = |allowance| negotiate(required, wanted, &capabilities, allowance);
         let provider = hyperv.provider(cpus);
         if let Some(allowance) = hyperv.allowance() {
-            let negotiated = negotiate(allowance)
-                .map_err(|_| Obstacle::Other("it has no place for controls that Satori requires"));
+            let negotiated = negotiate(allowance).map_err(|missing| {
+                for line in missing.0.to_string().lines() {
+                    info!("no enlightened VMCS: {line}");
+                }
+                Obstacle::Other("it has no place for controls that are required")
+            });
             let nested = hyperv.settle_vmcs(negotiated.as_ref().map(|_| ()).map_err(|obstacle| *obstacle));
             if let Ok(negotiated) = negotiated {
                 return Ok(Self::new(negotiated, &capabilities, nested, provider));
