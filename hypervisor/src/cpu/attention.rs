@@ -7,6 +7,7 @@
 use crate::mmu::atomic::AtomicU64;
 use crate::mmu::atomic::Ordering;
 use crate::mmu::atomic::fence;
+use crate::mmu::rule::Rule;
 use core::ops::BitOr;
 
 /// Things to look at, a bit each.
@@ -83,7 +84,15 @@ impl AttentionWord {
     /// Its CPU is back, or has not gone.
     #[inline]
     pub fn come_back(&self) {
-        self.away.store(0, Ordering::Relaxed);
+        let order = if Rule::LeaveAfterAccesses.kept() { Ordering::Release } else { Ordering::Relaxed };
+        self.away.store(0, order);
+    }
+
+    /// Whether its CPU is where only an interrupt reaches it. If not, what it did there is over; and it sees what was
+    /// [`set`](Self::set) before this was asked before it goes there again.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire) != 0
     }
 
     /// What is there to look at; it stays there.

@@ -146,8 +146,8 @@ impl Neighbours for Cpus {
         Self::notify(self, cpu, Attention::MAIL);
     }
 
-    fn kick(&self, cpu: CpuNumber) {
-        Self::kick(self, cpu);
+    fn is_away(&self, cpu: CpuNumber) -> bool {
+        self.attention(cpu).is_away()
     }
 
     fn ask_for_input(&self) {

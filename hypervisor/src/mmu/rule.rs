@@ -58,8 +58,14 @@ pub enum Rule {
     TablesOutliveTheirReaders,
     /// What was replaced is waited for until nobody looks at it.
     PublishedIsWaitedFor,
-    /// Who asks a vCPU to drop linear translations has a fence between that and looking whether it is in its guest.
+    /// Who asks a vCPU to drop linear translations has a fence between that and looking whether it is being run.
     FenceAfterAsking,
+    /// The CPU of a vCPU that was asked is notified, before it counts for something that it is out of its guest.
+    NotifyBeforeWaiting,
+    /// A vCPU looks what it is asked before the first entry of each run.
+    LookBeforeFirstEntry,
+    /// It is not being run any more, for others, no sooner than its accesses are over.
+    EndRunAfterAccesses,
 }
 
 impl Rule {

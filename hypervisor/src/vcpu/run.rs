@@ -83,13 +83,15 @@ impl Vcpu {
         self.vm.wakes(self.index);
         let Cpu { number, slot, processor, apic, .. } = cpu;
         let machine = &self.vm.machine;
+        let linear_flush = &machine.posts.of(self.index).linear_flush;
+        linear_flush.begin_run(*number);
         let mut runner = Runner {
             number: *number,
             processor,
             apic,
             attention: board.cpus.attention(*number),
             coherence: &board.coherence,
-            linear_flush: &machine.posts.of(self.index).linear_flush,
+            linear_flush,
             root: machine.memory.root(),
             vm: &self.vm,
             vpid: self.vpid.number(),
@@ -99,6 +101,7 @@ impl Vcpu {
         let vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         let (frame, state) = (&mut *self.frame, &mut self.state);
         let stop = per_cpu::serving(true, || runner.run(&mut Guest { vmcs, frame, state, machine }));
+        linear_flush.end_run();
         self.deadline = runner.deadline;
         match stop {
             Stop::Left(left) => left,
@@ -142,13 +145,8 @@ impl Runner<'_> {
     fn round(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
         // From here on who changes guest memory waits for this CPU, and who wants its attention interrupts it.
         self.attention.mark_away();
-        self.linear_flush.go_in();
         if let Some(generation) = self.coherence.occupancy.enter(self.number, self.root) {
             self.drop_guest_physical(generation);
-        }
-        if let Some(request) = self.linear_flush.owed() {
-            self.drop_linear();
-            self.linear_flush.meet(request);
         }
         let asked = guest.state.attention || !self.attention.look().is_empty();
         let ready = if asked { self.prepare(guest) } else { Ok(()) };
@@ -188,7 +186,6 @@ impl Runner<'_> {
     #[inline(always)]
     fn show_back(&self) {
         self.coherence.occupancy.leave(self.number);
-        self.linear_flush.come_out();
         self.attention.come_back();
     }
 
@@ -211,9 +208,11 @@ impl Runner<'_> {
         self.check_limit(guest)?;
         guest.take_mail()?;
         guest.see_msr_bitmap();
-        if mem::take(&mut guest.state.flush_linear) {
+        let asked = self.linear_flush.owed();
+        if mem::take(&mut guest.state.flush_linear) || asked.is_some() {
             self.drop_linear();
         }
+        asked.into_iter().for_each(|request| self.linear_flush.meet(request));
         if mem::take(&mut guest.state.flush_guest_physical) {
             self.drop_guest_physical(self.root.generation());
         }

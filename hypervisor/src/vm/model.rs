@@ -19,6 +19,9 @@ use crate::vm::post::Posts;
 use core::mem;
 use core::num::NonZeroU32;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 /// How many physical CPUs there are.
 pub(crate) const CPUS: usize = 4;
@@ -27,15 +30,16 @@ pub(crate) const VCPUS: u32 = 4;
 
 /// The physical CPUs.
 #[derive(Debug, Default)]
-pub(crate) struct ModelNeighbours(Mutex<Told>);
+pub(crate) struct ModelNeighbours {
+    told: Mutex<Told>,
+    away: [AtomicBool; CPUS],
+}
 
 /// What they were told since somebody looked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     /// Who was notified, in order.
     pub(crate) notified: Vec<CpuNumber>,
-    /// Who was kicked, in order.
-    pub(crate) kicked: Vec<CpuNumber>,
     /// How often the one that reads the console was asked to.
     pub(crate) asked_for_input: usize,
     /// The rate of the TSC that they were to pretend last.
@@ -50,29 +54,38 @@ impl ModelNeighbours {
 
     /// What they were told since this was asked last.
     pub(crate) fn take(&self) -> Told {
-        mem::take(&mut self.0.lock().expect("no test panics while it holds the lock"))
+        mem::take(&mut self.told())
+    }
+
+    /// A CPU goes to a guest, or comes back.
+    pub(crate) fn set_away(&self, cpu: CpuNumber, away: bool) {
+        self.away[cpu.index()].store(away, Ordering::SeqCst);
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().expect("no test panics while it holds the lock")
     }
 }
 
 impl Neighbours for ModelNeighbours {
     fn notify(&self, cpu: CpuNumber) {
-        self.0.lock().expect("no test panics while it holds the lock").notified.push(cpu);
+        self.told().notified.push(cpu);
     }
 
-    fn kick(&self, cpu: CpuNumber) {
-        self.0.lock().expect("no test panics while it holds the lock").kicked.push(cpu);
+    fn is_away(&self, cpu: CpuNumber) -> bool {
+        self.away[cpu.index()].load(Ordering::SeqCst)
     }
 
     fn ask_for_input(&self) {
-        self.0.lock().expect("no test panics while it holds the lock").asked_for_input += 1;
+        self.told().asked_for_input += 1;
     }
 
     fn pretend_rate(&self, numerator: u32, denominator: u32) {
-        self.0.lock().expect("no test panics while it holds the lock").rate = Some((numerator, denominator));
+        self.told().rate = Some((numerator, denominator));
     }
 
     fn is_rate_pending(&self) -> bool {
-        self.0.lock().expect("no test panics while it holds the lock").rate.is_some()
+        self.told().rate.is_some()
     }
 
     fn count(&self) -> usize {

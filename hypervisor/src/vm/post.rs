@@ -10,7 +10,6 @@ use crate::vcpu::linear_flush::LinearFlush;
 use crate::vcpu::mailbox::Mailbox;
 use alloc::boxed::Box;
 use core::fmt::Debug;
-use core::hint;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
@@ -21,8 +20,8 @@ use enlightenments::offer::flush::Processors;
 pub trait Neighbours: Debug + Sync {
     /// Has that CPU look into the mailboxes of its vCPUs.
     fn notify(&self, cpu: CpuNumber);
-    /// Has that CPU leave its guest soon, if it is in one.
-    fn kick(&self, cpu: CpuNumber);
+    /// Whether that CPU is in a guest, or halted. If not, it looks before it is again, if it was notified.
+    fn is_away(&self, cpu: CpuNumber) -> bool;
     /// Has the one that reads the console see whether there is input.
     fn ask_for_input(&self);
     /// Has the TSC of all taken for one that ticks `numerator` / `denominator` times as fast as at the start.
@@ -121,17 +120,14 @@ impl Posts {
         }
     }
 
-    /// Comes back when none of these vCPUs uses linear translations from before. The caller is out of its guest, and may be one
-    /// of them.
-    pub fn flush_linear(&self, vcpus: Processors) {
-        let named =
-            || (0..).zip(&self.posts).filter(|&(vp_index, _)| vcpus.has(vp_index)).map(|(_, post)| post);
-        let kick = |place| {
-            if let Some(post) = named().nth(place) {
-                self.neighbours.kick(post.home());
-            }
-        };
-        linear_flush::flush(named().map(|post| &post.linear_flush), kick, hint::spin_loop);
+    /// Comes back when none of these vCPUs, less `caller`, uses linear translations from before. The caller is out of its guest.
+    pub fn flush_linear(&self, vcpus: Processors, caller: usize) {
+        let others = (0..).zip(&self.posts).filter(|&(vcpu, _)| vcpus.has(vcpu as u32) && vcpu != caller);
+        linear_flush::flush(
+            others.map(|(_, post)| &post.linear_flush),
+            |cpu| self.neighbours.notify(cpu),
+            |cpu| self.neighbours.is_away(cpu),
+        );
     }
 
     /// Has every vCPU look whether it is to go on.

@@ -32,7 +32,11 @@ pub fn handle(guest: &mut Guest<'_>) {
     let Ok(answer) = flush::answer(call, guest) else {
         return guest.raise(Exception::InvalidOpcode);
     };
-    guest.machine.posts.flush_linear(answer.flush);
+    let caller = guest.index();
+    if answer.flush.has(caller as u32) {
+        guest.state.flush_linear();
+    }
+    guest.machine.posts.flush_linear(answer.flush, caller);
     let result = answer.result.into_bits();
     let registers = &mut guest.frame.registers;
     if wide {

@@ -33,9 +33,12 @@ fn prepare(model: &mut Model, mask: u64) {
     (registers.rcx, registers.rdx, registers.r8, registers.rax) = (SPACE, DATA, 0, 0xdead);
 }
 
-/// Whom the calls so far have asked, of the four vCPUs.
-fn asked(model: &Model) -> [bool; 4] {
-    [0, 1, 2, 3].map(|vcpu| model.machine.posts.of(vcpu).linear_flush.owed().is_some())
+/// Who has to flush after the calls so far, of the four vCPUs: the caller, which is the first, and whom they have asked.
+fn flushes(model: &Model) -> [bool; 4] {
+    let caller = model.state.flush_linear && model.state.attention;
+    let asked = [0, 1, 2, 3].map(|vcpu| model.machine.posts.of(vcpu).linear_flush.owed().is_some());
+    assert!(!asked[0], "nobody asks himself");
+    [caller, asked[1], asked[2], asked[3]]
 }
 
 #[test]
@@ -61,11 +64,11 @@ fn a_call_reaches_whom_it_names_and_nobody_else() {
     prepare(&mut model, 0b0101);
     model.executes(ExitReason::VMCALL);
     assert_eq!(model.frame.registers.rax, 0);
-    assert_eq!(asked(&model), [true, false, true, false]);
-    assert_eq!(model.neighbours.take().kicked, [], "nobody is in the guest");
+    assert_eq!(flushes(&model), [true, false, true, false]);
+    assert_eq!(model.neighbours.take().notified, [], "nobody else is being run");
     prepare(&mut model, 0);
     model.executes(ExitReason::VMCALL);
-    assert_eq!(asked(&model), [true; 4]);
+    assert_eq!(flushes(&model), [true; 4]);
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn a_call_that_fails_reaches_nobody_and_tells_its_status() {
         model.executes(ExitReason::VMCALL);
         assert_eq!(model.frame.registers.rax, status);
     }
-    assert_eq!(asked(&model), [false; 4]);
+    assert_eq!(flushes(&model), [false; 4]);
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn code_of_32_bits_calls_with_pairs_of_registers() {
     (registers.rdx, registers.rax) = (high, high | SPACE);
     (registers.rbx, registers.rcx) = (high, high | DATA);
     model.executes(ExitReason::VMCALL);
-    assert_eq!(asked(&model), [false, true, false, false]);
+    assert_eq!(flushes(&model), [false, true, false, false]);
     assert_eq!((model.frame.registers.rdx, model.frame.registers.rax), (0, 0));
     let registers = &mut model.frame.registers;
     (registers.rdx, registers.rax) = (1 << 31, SPACE);
@@ -105,29 +108,30 @@ fn fast_input_is_taken_from_registers() {
     model.frame.registers.rcx = SPACE | FAST;
     model.frame.registers.rdx = 1;
     model.executes(ExitReason::VMCALL);
-    assert_eq!((model.frame.registers.rax, asked(&model)), (0, [true; 4]));
+    assert_eq!((model.frame.registers.rax, flushes(&model)), (0, [true; 4]));
 }
 
 #[test]
-fn whoever_is_in_the_guest_is_kicked_where_it_is_and_waited_for() {
+fn whoever_is_in_the_guest_is_told_where_it_is_run_and_waited_for() {
     let model = identified(Model::long_64());
     let machine = Arc::clone(&model.machine);
     let target = &machine.posts.of(3).linear_flush;
-    target.go_in();
+    target.begin_run(cpu(2));
+    model.neighbours.set_away(cpu(2), true);
     assert_eq!(target.owed(), None);
     let returned = AtomicBool::new(false);
-    let (kicked, waits) = thread::scope(|scope| {
+    let (told, waits) = thread::scope(|scope| {
         scope.spawn(|| {
-            machine.posts.flush_linear(Processors(0b1001));
+            machine.posts.flush_linear(Processors(0b1001), 0);
             returned.store(true, Ordering::SeqCst);
         });
-        let mut kicks = std::iter::repeat_with(|| model.neighbours.take().kicked);
-        let kicked = kicks.find(|cpus| !cpus.is_empty());
+        let mut tellings = std::iter::repeat_with(|| model.neighbours.take().notified);
+        let told = tellings.find(|cpus| !cpus.is_empty());
         thread::sleep(Duration::from_millis(20));
         let waits = !returned.load(Ordering::SeqCst);
-        target.come_out();
-        (kicked, waits)
+        model.neighbours.set_away(cpu(2), false);
+        (told, waits)
     });
-    assert_eq!((kicked, waits), (Some(vec![cpu(3)]), true));
+    assert_eq!((told, waits), (Some(vec![cpu(2)]), true));
     assert!(target.owed().is_some());
 }
