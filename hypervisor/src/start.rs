@@ -354,8 +354,7 @@ pub fn panicked(info: &PanicInfo<'_>) -> ! {
         let advice = "halted; please report this with the lines above";
         console::emergency(PORTS, format_args!("PANIC in Satori on {cpu}: {info}\n{advice}"));
         let parameters = [SATORI_PANIC, cpu.index() as u64, 0];
-        // SAFETY: the first to panic is the only one that comes here.
-        unsafe { hyperv::crash::report(parameters, format_args!("PANIC in Satori on {cpu}: {info}")) };
+        hyperv::crash::report(parameters, format_args!("PANIC in Satori on {cpu}: {info}"));
     }
     hardware::stop()
 }
