@@ -183,7 +183,8 @@ static DEFINITIONS: [Definition; Feature::COUNT] = [
         Feature::Reenlightenment,
         "re-enlightenment",
         &[privilege(13, |l0| l0.features.privileges().reenlightenment())],
-        &[Feature::VpIndex],
+        // Who has the TSC exchanged has to know what it ticks at then.
+        &[Feature::VpIndex, Feature::FrequencyMsrs],
     ),
     define(
         Feature::TscInvariant,
@@ -371,7 +372,7 @@ mod tests {
                 }
                 Feature::GuestMappingFlush => &[Feature::HypercallPage],
                 Feature::RemoteFlushHypercalls | Feature::ClusterIpi | Feature::VpSets => hypercalls_by_index,
-                Feature::Reenlightenment => &[Feature::VpIndex],
+                Feature::Reenlightenment => &[Feature::VpIndex, Feature::FrequencyMsrs],
                 _ => &[],
             };
             assert_eq!(feature.needs(), needed, "{feature:?}");

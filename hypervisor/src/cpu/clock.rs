@@ -19,8 +19,10 @@ const PART: u64 = 100;
 /// Reads of a timer before it is taken for dead: more than any takes in a hundredth of a second.
 const PATIENCE: u32 = 10_000_000;
 
-/// The same for L0's reference time, which may take less than ten nanoseconds to read.
+/// The same for L0's reference time, which may take less than ten nanoseconds to read,
 const REFERENCE_PATIENCE: u32 = 4_000_000;
+/// or be an exit: so many ticks are more than any TSC makes meanwhile.
+const REFERENCE_PATIENCE_TICKS: u64 = 1 << 30;
 /// No TSC is slower, in Hz.
 const SLOWEST: u64 = 1_000_000;
 
@@ -91,7 +93,7 @@ impl Clock {
         let by_timer = || against_pit(ports).or_else(|| against_pm_timer(ports, pm_timer?));
         let sources: [(Source, &dyn Fn() -> Option<u64>); 4] = [
             (Source::L0, &|| l0.tsc_hz()),
-            (Source::ReferenceTime, &|| shortest(by_reference)),
+            (Source::ReferenceTime, &|| middle(by_reference)),
             (Source::Timer, &|| shortest(by_timer)),
             (Source::Cpuid, &from_cpuid),
         ];
@@ -99,7 +101,7 @@ impl Clock {
             sources.into_iter().find_map(|(source, rate)| Some((source, rate().filter(|&hz| hz > 0)?)));
         let (source, tsc_hz) = found.ok_or(NoClock)?;
         let contradiction =
-            if source == Source::L0 { shortest(by_reference).filter(|&hz| differ(hz, tsc_hz)) } else { None };
+            if source == Source::L0 { middle(by_reference).filter(|&hz| differ(hz, tsc_hz)) } else { None };
         let clock = Self { tsc_hz, apic_timer_hz: l0.apic_timer_hz() };
         Ok(Calibration { clock, source, contradiction })
     }
@@ -146,14 +148,20 @@ fn shortest(measure: impl Fn() -> Option<u64>) -> Option<u64> {
     Some([measure(), measure()].into_iter().flatten().fold(first, u64::min))
 }
 
-/// A hundredth of a second of reference time, which is read with `time`. One that stands still or jumps tells nothing.
+/// A stop between a look at L0's time and one at the TSC makes a measurement too short if it is the first, too long if it is the last.
+fn middle(measure: impl Fn() -> Option<u64>) -> Option<u64> {
+    let mut rates = [measure()?, measure()?, measure()?];
+    rates.sort_unstable();
+    Some(rates[1])
+}
+
+/// A hundredth of a second of reference time, which is read with `time`. One that ends, stands still or jumps tells nothing.
 fn against_reference(time: impl Fn() -> Option<u64>, tsc: impl Fn() -> u64) -> Option<u64> {
     let (first, start) = (time()?, tsc());
-    let passed = (0..REFERENCE_PATIENCE).find_map(|_| {
-        let passed = time().map(|now| now.saturating_sub(first))?;
-        (passed >= REFERENCE_HZ / PART).then(|| (passed, tsc().saturating_sub(start)))
-    });
-    let (reference, ticks) = passed?;
+    let passed = || Some((time()?.saturating_sub(first), tsc().saturating_sub(start)));
+    let (reference, ticks) = (0..REFERENCE_PATIENCE)
+        .map_while(|_| passed().filter(|&(_, ticks)| ticks < REFERENCE_PATIENCE_TICKS))
+        .find(|&(reference, _)| reference >= REFERENCE_HZ / PART)?;
     let hz = u128::from(ticks) * u128::from(REFERENCE_HZ) / u128::from(reference);
     u64::try_from(hz).ok().filter(|&hz| hz >= SLOWEST)
 }

@@ -17,7 +17,7 @@ use enlightenments::consume::time::TimeError;
 pub struct Arrival {
     /// Time as it is from here on.
     pub time: Time,
-    /// Ticks of the TSC in a second, if L0 tells.
+    /// Ticks of this machine's TSC in a second, if L0 tells.
     pub tsc_hz: Option<u64>,
     /// Whether L0 has let go of the TSC.
     pub emulation: Result<(), TimeError>,
@@ -40,7 +40,11 @@ pub fn arrive<M: SyntheticMsrs>(
     let tsc_hz = l0.tsc_hz();
     let multiplier = tsc_hz.and_then(|tsc_hz| Multiplier::of(hz, tsc_hz)).unwrap_or(timeline.multiplier());
     let passed = left.zip(came).map_or(0, |(left, came)| ticks(came.saturating_sub(left), hz));
-    let timeline = timeline.resumed(last, passed, first, multiplier);
+    let timeline = match emulation {
+        Ok(()) => timeline.resumed(last, passed, first, multiplier),
+        // What it goes on to play is the TSC of the machine that we come from, whatever rate it tells.
+        Err(_) => timeline,
+    };
     Arrival { time: Time { timeline, apic_timer_hz: l0.apic_timer_hz() }, tsc_hz, emulation }
 }
 

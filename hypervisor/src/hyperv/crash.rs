@@ -17,7 +17,7 @@ pub(super) fn arm() {
 }
 
 /// Tells L0 of a crash, if it wants to know: `parameters` of our own choice, and `text`, of which a page is kept. The machine may end
-/// with it. Takes no lock and allocates nothing. By one CPU, once.
+/// with it. By the one CPU that reports the panic. Takes no lock and allocates nothing.
 pub fn report(parameters: [u64; 3], text: fmt::Arguments<'_>) {
     if WANTED.load(Ordering::Relaxed) {
         // There is nobody left to tell of a refusal: the console has the same text.

@@ -209,12 +209,27 @@ fn change_time(board: &Board, l0_clock: &L0Clock) -> Time {
         console::log::follow(after.timeline);
         after
     });
-    if let Some(Arrival { tsc_hz, emulation, .. }) = arrival {
-        let mhz = tsc_hz.unwrap_or(board.hz) / 1_000_000;
-        info!("this machine was migrated; its TSC is at {mhz} MHz now, and guests' clocks go on as before");
-        if let Err(reason) = emulation {
-            warn!("the TSC is slow, for L0 still plays it: {reason}");
-        }
+    if let Some(arrival) = arrival {
+        report(&arrival);
     }
     time
+}
+
+fn report(arrival: &Arrival) {
+    let Arrival { tsc_hz, emulation, .. } = arrival;
+    match (emulation, tsc_hz.map(|hz| hz / 1_000_000)) {
+        (Err(reason), _) => {
+            warn!("this machine was migrated; the TSC is slow, for L0 still plays it: {reason}");
+        }
+        (Ok(()), Some(mhz)) => {
+            info!(
+                "this machine was migrated; its TSC is at {mhz} MHz now, and guests' clocks go on as before"
+            );
+        }
+        (Ok(()), None) => {
+            warn!(
+                "this machine was migrated; L0 does not tell its TSC's rate, which is taken for that before"
+            );
+        }
+    }
 }

@@ -32,7 +32,7 @@ pub const ALL: [Enlightenment; 13] = [
     of("reference-tsc", "reference TSC page"),
     of("reference-counter", "reference counter"),
     of("frequencies", "frequency MSRs"),
-    of("reenlightenment", "re-enlightenment").needing(&["vp-index"]),
+    of("reenlightenment", "re-enlightenment").needing(&["vp-index", "frequencies"]),
     of("invariant-tsc", "TSC invariant control").not_offered(),
     of("crash", "crash MSRs"),
 ];

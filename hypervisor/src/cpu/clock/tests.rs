@@ -105,3 +105,43 @@ fn time_that_stands_still_or_jumps_or_ends_measures_nothing() {
     assert_eq!(measured(|read| (read < 3).then_some(read)), None);
     assert_eq!(measured(|_| None), None);
 }
+
+/// Reads of a reference time, each of which takes so many ticks of the TSC, until it is given up.
+fn reads_until_given_up(ticks: u64, time: impl Fn(u64) -> Option<u64>) -> u64 {
+    let reads = Cell::new(0);
+    let time = || time(reads.replace(reads.get() + 1));
+    assert_eq!(against_reference(time, || reads.get() * ticks), None);
+    reads.get()
+}
+
+#[test]
+fn time_that_ends_is_not_asked_for_again() {
+    assert_eq!(reads_until_given_up(250, |read| (read < 3).then_some(read)), 4);
+}
+
+#[test]
+fn time_that_stands_still_holds_nobody_up_for_long_though_each_read_is_an_exit() {
+    // Of 100 us, where the TSC ticks at 3 GHz.
+    assert!(reads_until_given_up(300_000, |_| Some(5)) < 10_000);
+}
+
+#[test]
+fn one_stop_between_a_look_at_l0s_time_and_one_at_the_tsc_does_no_harm() {
+    const HZ: u64 = 1_000_000_000;
+    // After the first look of the first measurement, and so on: of 1 ms each.
+    for stopped in 0..3 {
+        let (tsc, measurement) = (Cell::new(0), Cell::new(0));
+        let measure = || {
+            let first = Cell::new(measurement.replace(measurement.get() + 1) == stopped);
+            let time = || {
+                tsc.set(tsc.get() + 1_000);
+                let now = tsc.get() / (HZ / REFERENCE_HZ);
+                tsc.set(tsc.get() + if first.take() { HZ / 1_000 } else { 0 });
+                Some(now)
+            };
+            against_reference(time, || tsc.get())
+        };
+        let found = middle(measure).unwrap();
+        assert!(!differ(found, HZ), "{found}");
+    }
+}

@@ -44,13 +44,15 @@ struct World {
     /// That of the machine.
     tsc: Cell<Tsc>,
     emulates: Cell<bool>,
+    /// Whether it stops that when it is told to.
+    obeys: bool,
 }
 
 impl World {
     fn new() -> Self {
         let tsc = Tsc { hz: HZ, since: 0, base: 1_000_000_000 };
         let emulates = Cell::new(false);
-        Self { ps: Cell::new(0), old: Cell::new(tsc), tsc: Cell::new(tsc), emulates }
+        Self { ps: Cell::new(0), old: Cell::new(tsc), tsc: Cell::new(tsc), emulates, obeys: true }
     }
 
     fn pass(&self, ps: u128) {
@@ -93,7 +95,7 @@ impl SyntheticMsrs for World {
 
     fn write(&self, msr: u32, value: u64) -> Result<(), MsrRefused> {
         self.pass(EXIT_PS);
-        if msr == TSC_EMULATION_STATUS {
+        if msr == TSC_EMULATION_STATUS && self.obeys {
             self.emulates.set(value & 1 != 0);
         }
         Ok(())
@@ -140,6 +142,20 @@ fn guests_do_not_notice_that_the_machine_is_exchanged() {
         let gain = gain(&world, timeline, start);
         assert!((-2..=i128::from(GAIN) * (number as i128 + 1)).contains(&gain), "{gain} after {number}");
     }
+}
+
+/// The rate that it tells is not that of the TSC which it goes on to play.
+#[test]
+fn an_l0_that_goes_on_playing_the_tsc_has_not_exchanged_it() {
+    let world = World { obeys: false, ..World::new() };
+    let l0 = clock(&world);
+    let start = (world.read_tsc(), world.ideal());
+    world.migrate(HZ * 2, 5);
+    let arrival = arrive(&l0, HZ, Timeline::AT_START, || world.read_tsc());
+    assert_eq!(arrival.emulation, Err(TimeError::NotTaken { msr: TSC_EMULATION_STATUS }));
+    world.pass(1_000_000_000_000);
+    let gain = gain(&world, arrival.time.timeline, start);
+    assert!(gain.unsigned_abs() <= GAIN.into(), "{gain}");
 }
 
 #[test]
