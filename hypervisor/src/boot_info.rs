@@ -133,10 +133,15 @@ impl BootInfo {
         self.command_line.split_whitespace().filter(move |word| !WORDS.contains(word) && !has_key(word))
     }
 
-    /// The value of `key=value` on the command line.
+    /// The value of `key=value` on the command line, the first if there are several.
     #[must_use]
     pub fn option(&self, key: &str) -> Option<&str> {
-        self.command_line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+        self.options(key).next()
+    }
+
+    /// The values of all `key=value` on the command line.
+    pub fn options(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.command_line.split_whitespace().filter_map(move |word| word.strip_prefix(key)?.strip_prefix('='))
     }
 }
 
@@ -175,6 +180,13 @@ mod tests {
         boot.set_command_line("when-done-not=1 when-done=power-off x");
         assert_eq!(boot.option("when-done"), Some("power-off"));
         assert_eq!(boot.option("when"), None);
+    }
+
+    #[test]
+    fn a_key_that_comes_again_has_all_its_values() {
+        let mut boot = BootInfo::new("test");
+        boot.set_command_line("enlightenments=-evmcs quiet enlightenments= enlightenments=-crash,none");
+        assert!(boot.options("enlightenments").eq(["-evmcs", "", "-crash,none"]));
     }
 
     #[test]

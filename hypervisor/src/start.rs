@@ -214,7 +214,9 @@ fn on_own_stack(state: Start) -> ! {
 /// The enlightenments that the command line switches off.
 fn switches(boot: &BootInfo) -> Switches {
     let unknown = |name: &str| warn!("command line: there is no enlightenment {name:?} to be switched off");
-    boot.option("enlightenments").map_or(Switches::NONE_OFF, |value| Switches::parse(value, unknown))
+    // A second word adds to the first.
+    let values: Vec<&str> = boot.options("enlightenments").collect();
+    Switches::parse(&values.join(","), unknown)
 }
 
 /// This CPU, ready to run guests.

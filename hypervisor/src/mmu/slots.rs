@@ -303,9 +303,15 @@ impl Slots {
         self.overlays.iter().map(|overlay| overlay.slot.clone())
     }
 
-    /// `frames` and all around them up to the next slots.
+    /// Which frames are to be zapped when `frames` are not what they were. Where nothing is left, all around them up to the next
+    /// slots: tables go that translate nothing else, for they would be missed elsewhere.
     #[must_use]
-    pub fn gap_around(&self, frames: &Range<u64>) -> Range<u64> {
+    pub fn to_be_zapped(&self, frames: Range<u64>) -> Range<u64> {
+        // An overlay may have stayed at one end.
+        let ends = [frames.start, frames.end - 1];
+        if ends.iter().all(|&frame| self.find(frame).is_some()) {
+            return frames;
+        }
         let start = self.slots.iter().map(|slot| slot.frames.end).filter(|&end| end <= frames.start).max();
         let end = self.slots.iter().map(|slot| slot.frames.start).filter(|&start| start >= frames.end).min();
         start.unwrap_or(0)..end.unwrap_or(GUEST_FRAMES)

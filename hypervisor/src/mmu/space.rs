@@ -124,7 +124,8 @@ impl GuestSpace {
         let _changing = self.changing.lock();
         let (before, slots) = self.with_slots(me, |now| (now.overlaid(page), now.with_overlay(page, at)));
         let slots = slots.ok_or(NotOverlaid::NoMemory)?;
-        let stale = [before, at].map(|frame| frame.map_or(0..0, |frame| frame..frame + 1));
+        let stale =
+            [before, at].map(|frame| frame.map_or(0..0, |frame| slots.to_be_zapped(frame..frame + 1)));
         self.put(me, slots, stale).map_err(NotOverlaid::OutOfFrames)
     }
 
@@ -136,8 +137,7 @@ impl GuestSpace {
     ) -> Result<(), OutOfFrames> {
         let _changing = self.changing.lock();
         let slots = self.with_slots(me, |now| change(now, frames.clone()));
-        // Where nothing is left, tables go that translate nothing else: they would be missed elsewhere.
-        let stale = if slots.find(frames.start).is_some() { frames } else { slots.gap_around(&frames) };
+        let stale = slots.to_be_zapped(frames);
         self.put(me, slots, [stale])
     }
 

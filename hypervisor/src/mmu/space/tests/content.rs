@@ -206,3 +206,26 @@ fn tables_are_set_aside_for_the_worst_case() {
         "what is no more needed is no more set aside, but for one for each CPU"
     );
 }
+
+#[test]
+fn a_page_leaves_nothing_behind_where_the_memory_under_it_is_gone() {
+    let machine = Machine::with_ram(LARGE);
+    machine.reaches_memory(0, true);
+    let taken = machine.space.held_bytes();
+    let place = 5 * LARGE * LARGE;
+    machine.put(place, Content::Ram(Ram::new(3 * FRAME).unwrap()), 3);
+    let page = OverlayPage::writable().unwrap();
+    for at in place..place + 3 {
+        machine.put(place, Content::Ram(Ram::new(3 * FRAME).unwrap()), 3);
+        machine.space.overlay(machine.leave(0), &page, Some(at)).unwrap();
+        (place..place + 3).for_each(|frame| _ = machine.reaches_memory(frame, true));
+        machine.space.remove(machine.leave(0), range(place, 3)).unwrap();
+        assert_eq!(
+            machine.touch(0, at, true),
+            Outcome::Memory { address: machine.reaches_memory(at, false) }
+        );
+        machine.space.overlay(machine.leave(0), &page, None).unwrap();
+        assert_eq!(machine.touch(0, at, false), Outcome::Exit(Fault::Nothing));
+        assert_eq!(machine.space.held_bytes(), taken);
+    }
+}
