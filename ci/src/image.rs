@@ -23,9 +23,9 @@ use crate::setup::packages::GRUB_MODULES;
 use crate::steps;
 use crate::workshop::Workshop;
 
-/// What GRUB needs to start Linux, or an image by multiboot2, and to tell on the serial port why it could not. "dumb" keeps it
+/// What GRUB needs to start an image by multiboot2, and to tell on the serial port why it could not. "dumb" keeps it
 /// from clearing the terminal of whoever reads that.
-const MODULES: &str = "linux multiboot2 serial terminfo terminal echo test true halt";
+const MODULES: &str = "multiboot2 serial terminfo terminal echo test true halt";
 
 /// Names of Satori's image and its bundle, on a CD and elsewhere.
 const SATORI: &str = "satori";
@@ -67,7 +67,8 @@ impl Image {
     pub fn write(&self, workshop: &Workshop, iso: &Path) -> Result<()> {
         let has_bundle = !matches!(self.bundle, Bundle::Missing);
         let configuration = grub_configuration(&self.command_line, has_bundle)?;
-        write_cd(workshop, iso, &configuration, |boot| {
+        let grub = Grub { modules: MODULES, configuration: &configuration };
+        write_cd(workshop, iso, grub, |boot| {
             self.bundle.write(&boot.join(BUNDLE))?;
             copy(&self.satori, &boot.join(SATORI))
         })
@@ -122,15 +123,23 @@ impl Bundle {
     }
 }
 
-/// Writes a CD to the file `iso`, all of it, or nothing: GRUB with this configuration, and what `fill` puts into the
-/// folder `boot`.
+/// GRUB on a CD.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grub<'a> {
+    /// Its modules that the configuration needs, by name.
+    pub modules: &'a str,
+    /// Its configuration file.
+    pub configuration: &'a str,
+}
+
+/// Writes a CD to the file `iso`, all of it, or nothing: GRUB, and what `fill` puts into the folder `boot`.
 ///
 /// # Errors
 /// When GRUB's tools are missing or fail, a file cannot be read or written, or on an interrupt.
 pub(crate) fn write_cd(
     workshop: &Workshop,
     iso: &Path,
-    configuration: &str,
+    grub: Grub<'_>,
     fill: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
     packages::bring(workshop)?;
@@ -142,9 +151,9 @@ pub(crate) fn write_cd(
         .with_context(|| format!("cannot write to {}", beside.display()))?;
     let boot = folder.path().join(TREE).join("boot");
     fs::create_dir_all(boot.join("grub"))?;
-    fs::write(boot.join("grub/grub.cfg"), configuration)?;
+    fs::write(boot.join("grub/grub.cfg"), grub.configuration)?;
     fill(&boot)?;
-    let made = make_iso(folder.path());
+    let made = make_iso(folder.path(), grub.modules);
     // One that was interrupted fails by itself, or not.
     workshop.interrupt.check()?;
     fs::rename(made?, iso).with_context(|| format!("cannot write {}", iso.display()))
@@ -157,13 +166,13 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Makes a CD of what is in [`TREE`] in `folder`, and gives its file, which is there, too.
-fn make_iso(folder: &Path) -> Result<PathBuf> {
+fn make_iso(folder: &Path, modules: &str) -> Result<PathBuf> {
     let iso = folder.join("iso");
     let temporary = folder.join("grub");
     fs::create_dir(&temporary)?;
     let mut command = Command::new("grub-mkrescue");
     command.args(["--directory", GRUB_MODULES, "--fonts=", "--locales=", "--themes=", "--compress=no"]);
-    command.arg(format!("--install-modules=normal configfile {MODULES}"));
+    command.arg(format!("--install-modules=normal configfile {modules}"));
     // The same content is to give the same bytes: the emulator is deterministic, and its disk is part of its input.
     command.env("SOURCE_DATE_EPOCH", "1000000000").env("TMPDIR", temporary);
     command.arg("--output").arg(&iso).arg(folder.join(TREE));

@@ -103,10 +103,14 @@ pub struct Tests<'a> {
 }
 
 impl Tests<'_> {
-    /// The name of a program's test.
-    pub fn name(self, program: &Program) -> String {
-        format!("{}::{}", self.round, program.name)
+    fn name(self, program: &Program) -> String {
+        test_name(self.round, program)
     }
+}
+
+/// The name of a program's test in the round of this name.
+pub fn test_name(round: &str, program: &Program) -> String {
+    format!("{round}::{}", program.name)
 }
 
 /// Judges all `programs`, which `console` runs in turn, as tests of this round, and gives the lines that

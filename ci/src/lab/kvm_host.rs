@@ -31,6 +31,7 @@ use tempfile::TempDir;
 
 use crate::cargo;
 use crate::image;
+use crate::image::Grub;
 use crate::lab::Machine;
 use crate::lab::Processor;
 use crate::lab::Session;
@@ -60,22 +61,25 @@ const CPUS: u32 = 1;
 /// Where the emulated host has what it is to run.
 const PAYLOAD: &str = "/payload";
 
-/// No speculation's mitigations: there is none in the emulator, and the figures of others are without. Only what
-/// is fatal is printed on the port that guests share.
-const GRUB: &str = "serial --unit=0 --speed=115200
+/// No speculation's mitigations: there is none in the emulator, and the figures of others are without. No checks of the
+/// kernel of itself, which take a third of the time. Only what is fatal is printed on the port that guests share.
+const CONFIGURATION: &str = "serial --unit=0 --speed=115200
 terminfo serial dumb
 terminal_output console serial
-linux /boot/vmlinuz console=ttyS0,115200 nokaslr mitigations=off tsc=reliable no_timer_check loglevel=2 rodata=off cryptomgr.notests audit=0 apparmor=0
+linux /boot/vmlinuz console=ttyS0,115200 nokaslr mitigations=off tsc=reliable no_timer_check loglevel=2 \\
+    rodata=off cryptomgr.notests audit=0 apparmor=0
 initrd /boot/host /boot/payload
 boot
 ";
+
+const GRUB: Grub<'_> = Grub { modules: "linux serial terminfo terminal", configuration: CONFIGURATION };
 
 /// A Linux with KVM, and an agent in it that runs QEMU.
 #[derive(Debug)]
 pub struct KvmHost {
     session: Session,
-    /// What the emulated one boots from.
-    _cd: Option<TempDir>,
+    /// What it boots from where it is emulated.
+    cd: Option<TempDir>,
     /// Where it has what it is to run.
     payload: String,
     splitter: Splitter,
@@ -102,7 +106,7 @@ impl KvmHost {
         };
         let mut host = Self {
             session,
-            _cd: cd,
+            cd,
             payload,
             splitter: Splitter::default(),
             parts: VecDeque::new(),
@@ -113,6 +117,12 @@ impl KvmHost {
         ensure!(frame == Frame::Ready, "the KVM host is not ready, but says: {frame}");
         step.done();
         Ok(host)
+    }
+
+    /// Whether it is emulated, so that figures are instruction counts.
+    #[must_use]
+    pub fn is_emulated(&self) -> bool {
+        self.cd.is_some()
     }
 
     /// Starts QEMU, and ends the run before.

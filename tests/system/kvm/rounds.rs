@@ -65,43 +65,67 @@ fn plans() -> [Plan; 4] {
 /// When programs cannot be built.
 pub fn prepare(payload: &mut Payload<'_>, report: &Report) -> Result<Vec<Round>> {
     let mut prepared = Vec::new();
-    for (number, plan) in plans().into_iter().enumerate() {
-        let fitting: Vec<&Program> =
-            PROGRAMS.iter().filter(|program| program.cpus.contains(&plan.cpus)).collect();
-        let wanted = |round: &str| -> Vec<&Program> {
-            let wants = |program: &&&Program| report.wants(&tests(round).name(program));
-            fitting.iter().filter(wants).copied().collect()
-        };
-        // What one round wants, they all run.
-        let any = |program: &&&Program| {
-            plan.rounds.iter().any(|(round, _)| report.wants(&tests(round).name(program)))
-        };
-        let run: Vec<&Program> = fitting.iter().filter(any).copied().collect();
-        if run.is_empty() {
-            continue;
-        }
-        let machines = guests::declare(payload.lab, &run)?;
-        let machines =
-            machines.into_iter().zip(run).map(|(machine, program)| adapt(machine, program, plan.effort));
-        let launch = payload.add(&format!("programs-{number}.tar"), machines.collect())?;
-        let launch = Launch { hyperv: plan.hyperv, cpus: plan.cpus, ..launch };
-        for (name, off) in plan.rounds {
-            let programs = wanted(&name);
-            if !programs.is_empty() {
-                prepared.push(Round { programs, launch: with_off(&launch, off), name, off });
-            }
+    for (number, plan) in plans().iter().enumerate() {
+        let programs = plan.wanted_programs(report);
+        if !programs.is_empty() {
+            let machines = guests::declare(payload.lab, &programs)?;
+            let machines = machines.into_iter().zip(programs);
+            let machines = machines.map(|(machine, program)| adapt(machine, program, plan.effort)).collect();
+            let launch = payload.add(&format!("programs-{number}.tar"), machines)?;
+            prepared.extend(plan.wanted_rounds(&launch, report));
         }
     }
     Ok(prepared)
 }
 
-fn tests(round: &str) -> Tests<'_> {
-    Tests { round, bench_limits: NESTED_BENCH_LIMITS }
+impl Plan {
+    /// The programs that `report` wants in any of the rounds. For the tests of a round itself any program will do.
+    fn wanted_programs(&self, report: &Report) -> Vec<&'static Program> {
+        let mut programs = Vec::new();
+        for program in PROGRAMS.iter().filter(|program| program.cpus.contains(&self.cpus)) {
+            if self.rounds.iter().any(|(round, _)| report.wants(&guests::test_name(round, program))) {
+                programs.push(program);
+            }
+        }
+        if programs.is_empty() && self.rounds.iter().any(|(round, _)| wants_itself(round, report)) {
+            programs.extend(PROGRAMS.iter().find(|program| program.name == "reset"));
+        }
+        programs
+    }
+
+    fn wanted_rounds(&self, launch: &Launch, report: &Report) -> Vec<Round> {
+        let mut rounds = Vec::new();
+        for (name, off) in &self.rounds {
+            let wanted = |program: &&Program| {
+                program.cpus.contains(&self.cpus) && report.wants(&guests::test_name(name, program))
+            };
+            let programs: Vec<&Program> = PROGRAMS.iter().filter(wanted).collect();
+            if !programs.is_empty() || wants_itself(name, report) {
+                let words = off.map(|off| format!("enlightenments=-{off} ")).unwrap_or_default();
+                let launch = Launch {
+                    hyperv: self.hyperv.clone(),
+                    cpus: self.cpus,
+                    command_line: format!("{words}{}", launch.command_line),
+                    ..launch.clone()
+                };
+                rounds.push(Round { name: name.clone(), off: *off, programs, launch });
+            }
+        }
+        rounds
+    }
 }
 
-fn with_off(launch: &Launch, off: Option<&str>) -> Launch {
-    let words = off.map(|off| format!("enlightenments=-{off} ")).unwrap_or_default();
-    Launch { command_line: format!("{words}{}", launch.command_line), ..launch.clone() }
+/// Whether `report` wants a test that all programs of a round make together.
+fn wants_itself(round: &str, report: &Report) -> bool {
+    [flushes_test(round), report_test(round)].iter().any(|name| report.wants(name))
+}
+
+fn flushes_test(round: &str) -> String {
+    format!("{round}::no_invept_global")
+}
+
+fn report_test(round: &str) -> String {
+    format!("{round}::report")
 }
 
 fn adapt(machine: VirtualMachine, program: &Program, effort: u64) -> VirtualMachine {
@@ -120,9 +144,12 @@ impl Round {
     /// When the KVM host has ended, or on an interrupt.
     pub fn run(&self, host: &mut KvmHost, report: &mut Report) -> Result<()> {
         let Self { name, off, programs, launch } = self;
-        let lines = guests::judge_all(&mut host.run(launch)?, programs.clone(), tests(name), report)?;
-        test(report, &format!("{name}::no_invept_global"), || flushes::none_was_global(&lines))?;
-        test(report, &format!("{name}::report"), || match launch.hyperv == HyperV::NONE {
+        // On real hardware a tick is no instruction.
+        let bench_limits = if host.is_emulated() { NESTED_BENCH_LIMITS } else { &[] };
+        let tests = Tests { round: name, bench_limits };
+        let lines = guests::judge_all(&mut host.run(launch)?, programs.clone(), tests, report)?;
+        test(report, &flushes_test(name), || flushes::none_was_global(&lines))?;
+        test(report, &report_test(name), || match launch.hyperv == HyperV::NONE {
             true => enlightenments::are_not_there(&lines),
             false => enlightenments::are_in_use_but(*off, &lines),
         })
