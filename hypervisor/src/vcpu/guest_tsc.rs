@@ -48,11 +48,10 @@ impl GuestTsc {
         self.at(tsc())
     }
 
-    /// When the processor's TSC stands at `tsc`: the machine's time when this one will have reached `deadline`.
+    /// When it stands at `now`: the machine's time when it will have reached `deadline`.
     #[inline]
     #[must_use]
-    pub fn time_at(self, deadline: u64, tsc: u64) -> u64 {
-        let now = self.at(tsc);
+    pub fn time_at(self, deadline: u64, now: u64) -> u64 {
         now.wrapping_sub(self.offset).saturating_add(deadline.saturating_sub(now))
     }
 

@@ -9,7 +9,6 @@ use crate::cpu::CpuNumber;
 use crate::cpu::attention::Attention;
 use crate::cpu::attention::AttentionWord;
 use crate::cpu::hardware;
-use crate::cpu::hardware::tsc;
 use crate::cpu::local_apic::LocalApic;
 use crate::cpu::per_cpu;
 use crate::mmu::Coherence;
@@ -86,13 +85,15 @@ impl Vcpu {
         let linear_flush = &machine.posts.of(self.index).linear_flush;
         linear_flush.begin_run(*number);
         let mut runner = Runner {
-            number: *number,
+            place: Place {
+                number: *number,
+                attention: board.cpus.attention(*number),
+                coherence: &board.coherence,
+                root: machine.memory.root(),
+            },
             processor,
             apic,
-            attention: board.cpus.attention(*number),
-            coherence: &board.coherence,
             linear_flush,
-            root: machine.memory.root(),
             vm: &self.vm,
             vpid: self.vpid.number(),
             turn,
@@ -113,16 +114,43 @@ impl Vcpu {
     }
 }
 
-/// What of its CPU and its machine a running vCPU uses.
-struct Runner<'a> {
+/// Where a vCPU runs, as others are shown it. Each entry and exit uses all of it: by value, so that it is seen to stay the same.
+#[derive(Clone, Copy)]
+struct Place<'a> {
     number: CpuNumber,
-    processor: &'a Processor,
-    apic: &'a mut LocalApic,
     attention: &'a AttentionWord,
     coherence: &'a Coherence,
+    root: &'a Root,
+}
+
+impl Place<'_> {
+    /// From here on who changes guest memory waits for this CPU, and who wants its attention interrupts it. The INVEPT that it owes
+    /// first, if it does.
+    #[inline(always)]
+    fn show_away(self) -> Option<Generation> {
+        self.attention.mark_away();
+        self.coherence.occupancy.enter(self.number, self.root)
+    }
+
+    /// This CPU is out of the guest: nobody waits for it from here on.
+    #[inline(always)]
+    fn show_back(self) {
+        self.coherence.occupancy.leave(self.number);
+        self.attention.come_back();
+    }
+
+    fn count(self, counter: Counter) {
+        self.coherence.counters.count(self.number, counter);
+    }
+}
+
+/// What of its CPU and its machine a running vCPU uses.
+struct Runner<'a> {
+    place: Place<'a>,
+    processor: &'a Processor,
+    apic: &'a mut LocalApic,
     /// What other vCPUs ask of this one.
     linear_flush: &'a LinearFlush,
-    root: &'a Root,
     vm: &'a Vm,
     vpid: u16,
     turn: Turn,
@@ -133,8 +161,9 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Goes round until there is a reason to stop.
     fn run(&mut self, guest: &mut Guest<'_>) -> Stop {
+        let place = self.place;
         loop {
-            if let Err(stop) = self.round(guest) {
+            if let Err(stop) = self.round(place, guest) {
                 return stop;
             }
         }
@@ -142,22 +171,19 @@ impl Runner<'_> {
 
     /// Once into the guest, and what its exit asks for.
     #[inline(always)]
-    fn round(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
-        // From here on who changes guest memory waits for this CPU, and who wants its attention interrupts it.
-        self.attention.mark_away();
-        if let Some(generation) = self.coherence.occupancy.enter(self.number, self.root) {
+    fn round(&mut self, place: Place<'_>, guest: &mut Guest<'_>) -> Result<(), Stop> {
+        if let Some(generation) = place.show_away() {
             self.drop_guest_physical(generation);
         }
-        let asked = guest.state.attention || !self.attention.look().is_empty();
-        let ready = if asked { self.prepare(guest) } else { Ok(()) };
-        if ready.is_err() {
-            self.show_back();
-            return ready;
+        let asked = guest.state.attention || !place.attention.look().is_empty();
+        if asked && let Err(stop) = self.prepare(guest) {
+            place.show_back();
+            return Err(stop);
         }
         // SAFETY: the VMCS is current, its host state is this CPU's and of this frame, and its tables lead to the
         // guest's own memory alone.
         let flags = unsafe { entry::enter(guest.frame, guest.vmcs.launched()) };
-        self.show_back();
+        place.show_back();
         if flags.failed() {
             return Err(entry_failed(guest, flags).into());
         }
@@ -182,19 +208,13 @@ impl Runner<'_> {
         }
     }
 
-    /// This CPU is out of the guest: nobody waits for it from here on.
-    #[inline(always)]
-    fn show_back(&self) {
-        self.coherence.occupancy.leave(self.number);
-        self.attention.come_back();
-    }
-
     /// What the root's tables have taken away since this CPU looked last is dropped.
     #[cold]
     fn drop_guest_physical(&self, generation: Generation) {
-        self.processor.invept(Invept::SingleContext { pointer: self.root.pointer() });
-        self.root.credit(self.number, generation);
-        self.coherence.counters.count(self.number, Counter::InveptSingle);
+        let Place { number, root, .. } = self.place;
+        self.processor.invept(Invept::SingleContext { pointer: root.pointer() });
+        root.credit(number, generation);
+        self.place.count(Counter::InveptSingle);
     }
 
     /// What must be done before an entry, now and then: mail, flush, timer, HLT, events. Others wait for this CPU meanwhile,
@@ -214,7 +234,7 @@ impl Runner<'_> {
         }
         asked.into_iter().for_each(|request| self.linear_flush.meet(request));
         if mem::take(&mut guest.state.flush_guest_physical) {
-            self.drop_guest_physical(self.root.generation());
+            self.drop_guest_physical(self.place.root.generation());
         }
         if mem::take(&mut guest.state.timer_changed) {
             self.arm(guest);
@@ -229,11 +249,11 @@ impl Runner<'_> {
 
     /// What others ask of this CPU is for the scheduler, unless it can only be mail for this vCPU.
     fn look_at_what_is_asked(&self) -> Result<(), Stop> {
-        let asked = self.attention.look();
+        let asked = self.place.attention.look();
         match () {
             () if asked.is_empty() => Ok(()),
             () if asked == Attention::MAIL && self.turn.alone => {
-                self.attention.clear(Attention::MAIL);
+                self.place.attention.clear(Attention::MAIL);
                 Ok(())
             }
             () => Err(Left::Turn.into()),
@@ -258,7 +278,7 @@ impl Runner<'_> {
     #[cold]
     fn drop_linear(&self) {
         self.processor.invvpid_single(self.vpid);
-        self.coherence.counters.count(self.number, Counter::InvvpidSingle);
+        self.place.count(Counter::InvvpidSingle);
     }
 
     /// An interrupt of this CPU has come: a timer, or somebody who asks for attention.
@@ -286,8 +306,8 @@ impl Runner<'_> {
     /// Raises the guest's timer interrupt if it is due, and sets this CPU's timer for when it will be, or for what else this
     /// CPU has to do.
     fn arm(&mut self, guest: &mut Guest<'_>) {
-        let now = tsc();
-        guest.state.expire_timer(now);
+        let now = guest.state.tsc.now();
+        guest.state.apic.expire(now);
         let due = guest.state.timer_deadline(now);
         self.deadline = due.into_iter().chain(self.vm.limit.map(|limit| limit.deadline)).min();
         self.apic.set_timer(self.deadline.into_iter().chain(self.turn.until).min());

@@ -155,16 +155,11 @@ impl State {
         self.tsc.at(tsc)
     }
 
-    /// When the processor's TSC stands at `tsc`: the machine's time when the local APIC's timer is next due, `None` while it raises
+    /// When the guest's TSC stands at `now`: the machine's time when the local APIC's timer is next due, `None` while it raises
     /// no interrupt. This is what wakes a vCPU that has halted, on whichever CPU somebody watches the clock for it.
     #[must_use]
-    pub fn timer_deadline(&self, tsc: u64) -> Option<u64> {
-        self.apic.next_deadline().map(|deadline| self.tsc.time_at(deadline, tsc))
-    }
-
-    /// Raises the interrupt of the local APIC's timer if it is due when the processor's TSC stands at `tsc`.
-    pub fn expire_timer(&mut self, tsc: u64) {
-        self.apic.expire(self.guest_tsc(tsc));
+    pub fn timer_deadline(&self, now: u64) -> Option<u64> {
+        self.apic.next_deadline().map(|deadline| self.tsc.time_at(deadline, now))
     }
 
     /// An access to `address` was refused that the tables permit, which are at `generation`: how often in a row, this one

@@ -58,15 +58,15 @@ impl Slot {
 
     /// The index of the answer to `subleaf`.
     #[inline]
-    pub fn answer(self, subleaf: u32) -> usize {
+    pub fn answer(&self, subleaf: u32) -> usize {
         usize::from(self.first) + subleaf.min(u32::from(self.last)) as usize
     }
 }
 
 /// The slot of a leaf. One that is out of range has the highest basic leaf's, as on a processor.
 #[inline]
-pub(super) fn of(leaf: u32) -> Slot {
-    SLOTS[index_of(leaf)]
+pub(super) fn of(leaf: u32) -> &'static Slot {
+    &SLOTS[index_of(leaf)]
 }
 
 #[inline]

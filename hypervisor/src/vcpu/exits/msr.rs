@@ -107,7 +107,10 @@ fn set_register(
         }
         Register::TscDeadline => {
             let now = guest.state.tsc.now();
-            return Ok(Some(guest.state.apic.set_tsc_deadline(value, now)));
+            // It is written often, and changes nothing that other vCPUs are shown.
+            if guest.state.apic.set_tsc_deadline(value, now) == Effect::TimerChanged {
+                guest.state.change_timer();
+            }
         }
         Register::ApicBase => return Ok(Some(guest.state.apic.set_base(value)?)),
         Register::Efer => {

@@ -77,10 +77,10 @@ fn reset_starts_the_guests_clock_anew_and_not_the_machines() {
 fn a_deadline_is_as_far_off_for_guest_and_machine() {
     let tsc = GuestTsc::new(5_000);
     assert_eq!(tsc.at(5_100), 100);
-    assert_eq!([150, 99, u64::MAX].map(|deadline| tsc.time_at(deadline, 5_100)), [5_150, 5_100, u64::MAX]);
+    assert_eq!([150, 99, u64::MAX].map(|deadline| tsc.time_at(deadline, 100)), [5_150, 5_100, u64::MAX]);
     let mut ahead = tsc;
     ahead.shift(u64::MAX / 2);
-    assert_eq!(ahead.time_at(u64::MAX / 2 + 130, 5_100), 5_130);
+    assert_eq!(ahead.time_at(u64::MAX / 2 + 130, ahead.at(5_100)), 5_130);
 }
 
 proptest! {
