@@ -6,6 +6,7 @@ use crate::cpu::hardware::tsc;
 use crate::cpu::hardware::tsc_in_order;
 use core::fmt;
 use core::hint;
+use core::ops::RangeInclusive;
 use enlightenments::consume::SyntheticMsrs;
 use enlightenments::consume::time::L0Clock;
 use enlightenments::consume::time::REFERENCE_HZ;
@@ -23,8 +24,8 @@ const PATIENCE: u32 = 10_000_000;
 const REFERENCE_PATIENCE: u32 = 4_000_000;
 /// or be an exit: so many ticks are more than any TSC makes meanwhile.
 const REFERENCE_PATIENCE_TICKS: u64 = 1 << 30;
-/// No TSC is slower, in Hz.
-const SLOWEST: u64 = 1_000_000;
+/// What a TSC can tick at, in Hz. The slowest are emulated ones. With another rate waits would have no end, or none would be one.
+const PLAUSIBLE: RangeInclusive<u64> = 1_000_000..=100_000_000_000;
 
 /// Nothing to measure the TSC against.
 #[derive(Clone, Copy, Debug)]
@@ -91,15 +92,13 @@ impl Clock {
     ) -> Result<Calibration, NoClock> {
         let by_reference = || against_reference(|| l0.reference_time(tsc_in_order), tsc_in_order);
         let by_timer = || against_pit(ports).or_else(|| against_pm_timer(ports, pm_timer?));
-        let sources: [(Source, &dyn Fn() -> Option<u64>); 4] = [
+        let (source, tsc_hz) = first_plausible(&[
             (Source::L0, &|| l0.tsc_hz()),
             (Source::ReferenceTime, &|| middle(by_reference)),
             (Source::Timer, &|| shortest(by_timer)),
             (Source::Cpuid, &from_cpuid),
-        ];
-        let found =
-            sources.into_iter().find_map(|(source, rate)| Some((source, rate().filter(|&hz| hz > 0)?)));
-        let (source, tsc_hz) = found.ok_or(NoClock)?;
+        ])
+        .ok_or(NoClock)?;
         let contradiction =
             if source == Source::L0 { middle(by_reference).filter(|&hz| differ(hz, tsc_hz)) } else { None };
         let clock = Self { tsc_hz, apic_timer_hz: l0.apic_timer_hz() };
@@ -137,6 +136,14 @@ impl Clock {
     }
 }
 
+/// The first source that tells what can be.
+fn first_plausible(sources: &[(Source, &dyn Fn() -> Option<u64>)]) -> Option<(Source, u64)> {
+    let told = |(source, rate): &(Source, &dyn Fn() -> Option<u64>)| {
+        Some((*source, rate().filter(|hz| PLAUSIBLE.contains(hz))?))
+    };
+    sources.iter().find_map(told)
+}
+
 /// Whether two rates are more than a hundredth apart.
 fn differ(one: u64, other: u64) -> bool {
     one.abs_diff(other) > other / 100
@@ -163,7 +170,7 @@ fn against_reference(time: impl Fn() -> Option<u64>, tsc: impl Fn() -> u64) -> O
         .map_while(|_| passed().filter(|&(_, ticks)| ticks < REFERENCE_PATIENCE_TICKS))
         .find(|&(reference, _)| reference >= REFERENCE_HZ / PART)?;
     let hz = u128::from(ticks) * u128::from(REFERENCE_HZ) / u128::from(reference);
-    u64::try_from(hz).ok().filter(|&hz| hz >= SLOWEST)
+    u64::try_from(hz).ok().filter(|hz| PLAUSIBLE.contains(hz))
 }
 
 /// Channel 2 counts down once from a hundredth of a second; port 0x61 gates it and shows its output.

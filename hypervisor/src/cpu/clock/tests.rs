@@ -145,3 +145,17 @@ fn one_stop_between_a_look_at_l0s_time_and_one_at_the_tsc_does_no_harm() {
         assert!(!differ(found, HZ), "{found}");
     }
 }
+
+#[test]
+fn rates_that_no_machine_has_are_passed_over() {
+    let absurd: [(Source, &dyn Fn() -> Option<u64>); 4] = [
+        (Source::L0, &|| Some(0)),
+        (Source::ReferenceTime, &|| None),
+        (Source::Timer, &|| Some(u64::MAX / 2)),
+        (Source::Cpuid, &|| Some(5)),
+    ];
+    assert_eq!(first_plausible(&absurd), None);
+    let [l0, _, timer, _] = absurd;
+    let cpuid: (Source, &dyn Fn() -> Option<u64>) = (Source::Cpuid, &|| Some(2_000_000_000));
+    assert_eq!(first_plausible(&[l0, timer, cpuid]), Some((Source::Cpuid, 2_000_000_000)));
+}
