@@ -13,6 +13,7 @@ use core::sync::atomic::Ordering::Acquire;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::Ordering::Release;
 use tests::catalogue;
+use tests::effort;
 use tests::exerciser;
 use tests::interrupts;
 use tests::local_apic;
@@ -40,7 +41,7 @@ const LATE_US: u64 = 20_000;
 const LATE_AMONG_OTHERS_US: u64 = 200_000;
 /// What two CPUs' clocks may differ by, in microseconds.
 const APART_US: u64 = 100;
-const CHANGES: usize = 40;
+const CHANGES: u64 = 40;
 
 fn run() {
     let apic = LocalApic::enabled();
@@ -85,7 +86,7 @@ fn a_deadline_that_was_set_before_still_holds(apic: LocalApic, numerator: u32, d
 fn all_ways_to_read_it_agree() {
     msr::set(msr::TSC_AUX, 0x1357_9bdf);
     let mut last = time::tsc();
-    for _ in 0..1_000 {
+    for _ in 0..effort::of(1_000) {
         let (now, aux) = time::tsc_and_aux();
         expect("RDTSCP reads TSC_AUX", aux == 0x1357_9bdf);
         for now in [now, msr::get(msr::TSC), time::tsc()] {
@@ -141,7 +142,7 @@ fn amid_changes(number: usize) {
         LATEST.fetch_max(now, Release);
     };
     if number == 0 {
-        for change in 0..CHANGES {
+        for change in 0..effort::of(CHANGES).max(RATES.len() as u64) as usize {
             let (numerator, denominator) = RATES[change % RATES.len()];
             exerciser::pretend_rate(numerator, denominator);
             for _ in 0..20 {

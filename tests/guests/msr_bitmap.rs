@@ -3,6 +3,7 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use tests::catalogue;
+use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Counters;
 use tests::msr;
@@ -14,7 +15,7 @@ tests::program!(run);
 
 const VCPUS: usize = catalogue::VCPUS as usize;
 /// How often an MSR is read at a time.
-const READS: u32 = 40;
+const READS: u64 = 40;
 /// Whether reads exit, one after the other: as at first, and then all changes, and none.
 const SWITCHES: [bool; 8] = [false, true, false, true, true, false, false, false];
 
@@ -50,11 +51,12 @@ fn follow(number: usize) {
 
 /// The exits of asking how many there were come first, so by then this vCPU goes by what was switched elsewhere.
 fn look(msr: u32, value: u64, exits: bool) {
+    let reads = effort::of(READS) as u32;
     let before = exerciser::read_exits();
-    for _ in 0..READS {
+    for _ in 0..reads {
         expect_eq(format_args!("MSR {msr:#x}"), msr::get(msr), value);
     }
     let exited = exerciser::read_exits().wrapping_sub(before);
-    let expected = if exits { READS } else { 0 };
-    expect_eq(format_args!("exits for {READS} reads of MSR {msr:#x}"), exited, expected);
+    let expected = if exits { reads } else { 0 };
+    expect_eq(format_args!("exits for {reads} reads of MSR {msr:#x}"), exited, expected);
 }

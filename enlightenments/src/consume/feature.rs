@@ -94,7 +94,8 @@ static DEFINITIONS: [Definition; Feature::COUNT] = [
         Feature::DirectVirtualFlush,
         "direct virtual flush",
         &[nested(17, |l0| l0.nested.features.direct_virtual_flush())],
-        &[Feature::EnlightenedVmcs],
+        // Without a name and a hypercall page there is no interface to carry out the guests' calls by.
+        &[Feature::EnlightenedVmcs, Feature::HypercallPage],
     ),
     define(
         Feature::GuestMappingFlush,
@@ -367,9 +368,8 @@ mod tests {
         for feature in Feature::all() {
             let needed = match feature {
                 Feature::EnlightenedVmcs | Feature::CombinedVirtualizationExceptions => assist_page,
-                Feature::EnlightenedMsrBitmap | Feature::DirectVirtualFlush | Feature::PerfGlobalCtrl => {
-                    evmcs
-                }
+                Feature::EnlightenedMsrBitmap | Feature::PerfGlobalCtrl => evmcs,
+                Feature::DirectVirtualFlush => &[Feature::EnlightenedVmcs, Feature::HypercallPage],
                 Feature::GuestMappingFlush => &[Feature::HypercallPage],
                 Feature::RemoteFlushHypercalls | Feature::ClusterIpi | Feature::VpSets => hypercalls_by_index,
                 Feature::Reenlightenment => &[Feature::VpIndex, Feature::FrequencyMsrs],

@@ -24,7 +24,7 @@ pub struct Enlightenment {
 pub const ALL: [Enlightenment; 13] = [
     of("evmcs", "enlightened VMCS").needing(&["assist-page"]),
     of("msr-bitmap", "enlightened MSR bitmap").needing(&["evmcs"]),
-    of("direct-flush", "direct virtual flush").needing(&["evmcs"]),
+    of("direct-flush", "direct virtual flush").needing(&["evmcs", "hypercall"]),
     of("gpa-flush", "guest-mapping flush").not_offered(),
     of("hypercall", "hypercall page"),
     of("vp-index", "VP index"),
