@@ -199,8 +199,12 @@ fn on_own_stack(state: Start) -> ! {
     cpu.use_vmcss(nested);
     let tsc_hz = clock.tsc_hz();
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, nested };
-    let wanted = boot.option("when-done") == Some("power-off");
-    let when_done = WhenDone { hyperv: Box::new(hyperv), wanted, power_off: platform.power_off };
+    let end = match boot.option("when-done") {
+        Some("power-off") => Ending::PowerOff,
+        Some("panic") => Ending::Panic,
+        _ => Ending::Halt,
+    };
+    let when_done = WhenDone { hyperv: Box::new(hyperv), end, power_off: platform.power_off };
     let archive = bundle(boot, image, direct_map);
     if archive.is_none() {
         error!("no bundle: give the loader a tar with {MANIFEST} as a module");
@@ -308,13 +312,22 @@ fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
     platform
 }
 
+/// How the machine ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    PowerOff,
+    Halt,
+    /// As if Satori had a fault, to see how that is reported.
+    Panic,
+}
+
 /// What is to be done when all virtual machines have ended.
 #[derive(Debug)]
 pub struct WhenDone {
     /// What L0 was told, which is taken back.
     hyperv: Box<HyperV>,
     /// Whether the machine is to be powered off.
-    wanted: bool,
+    end: Ending,
     power_off: Option<PowerOff>,
 }
 
@@ -328,7 +341,10 @@ impl WhenDone {
     /// Does it. All other CPUs have let go of everything, and stop.
     pub fn stop(self) -> ! {
         self.hyperv.leave();
-        if self.wanted {
+        if let Ending::Panic = self.end {
+            panic!("this is what when-done=panic asks for");
+        }
+        if let Ending::PowerOff = self.end {
             info!("powering off");
             console::flush();
             power::off(&PORTS, self.power_off);

@@ -2,6 +2,7 @@
 //! The leg `kvm`: Satori on Hyper-V's interface as KVM and QEMU have it, with all of it, with each enlightenment switched
 //! off in turn, and with none. One KVM host runs all rounds.
 
+mod crash;
 mod enlightenments;
 mod linux;
 mod rounds;
@@ -58,12 +59,14 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let mut payload = Payload { lab, folder: folder.path(), memory_mib: 0 };
     let rounds = rounds::prepare(&mut payload, report)?;
     let transitions = transitions::prepare(&mut payload, report)?;
+    let crash = crash::prepare(&mut payload, report)?;
     let linux = linux::prepare(&mut payload, report)?;
     if payload.memory_mib == 0 {
         return Ok(());
     }
     let mut host = KvmHost::boot(&lab.workshop, folder.path(), payload.memory_mib)?;
     transitions.iter().try_for_each(|launch| transitions::run(launch, &mut host, report))?;
+    crash.iter().try_for_each(|launch| crash::run(launch, &mut host, report))?;
     rounds.iter().try_for_each(|round| round.run(&mut host, report))?;
     linux.iter().try_for_each(|launch| linux::run(launch, &mut host, report))
 }
