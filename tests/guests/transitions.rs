@@ -16,8 +16,8 @@ use tests::time;
 
 tests::program!(run);
 
-/// Between two looks at the line, in microseconds: a look is an exit, too.
-const PAUSE_US: u64 = 1_000;
+/// Between two looks at the line, in microseconds: a look is an exit, too, and how many there are depends on others.
+const PAUSE_US: u64 = 20_000;
 
 /// A kind of exit, and what makes so many of them.
 struct Kind {
