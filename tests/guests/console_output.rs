@@ -3,6 +3,8 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use tests::catalogue;
+use tests::catalogue::CONSOLE_OUTPUT;
+use tests::effort;
 use tests::say;
 use tests::serial;
 
@@ -10,6 +12,6 @@ tests::program!(run);
 
 fn run() {
     say!("output: begin");
-    catalogue::console_output().for_each(serial::send);
+    catalogue::console_output(effort::of(CONSOLE_OUTPUT)).for_each(serial::send);
     say!("output: end");
 }

@@ -79,7 +79,11 @@ fn a_deadline_that_was_set_before_still_holds(apic: LocalApic, numerator: u32, d
     msr::set(msr::TSC_DEADLINE, deadline);
     exerciser::pretend_rate(numerator, denominator);
     let after = time::tsc();
-    expect_within("the TSC after it was exchanged", after, before..=before + time::ticks(30_000));
+    expect_within(
+        "the TSC after it was exchanged",
+        after,
+        before..=before + time::ticks(time::patience(30_000)),
+    );
     arrives(deadline, LATE_US);
 }
 
@@ -99,9 +103,9 @@ fn all_ways_to_read_it_agree() {
 /// The crystal that CPUID leaf 0x15 tells drives the timer; with a ratio of 1 they count alike (SDM volume 3, 12.5.4).
 fn the_apic_timer_keeps_step(apic: LocalApic) {
     apic.start_timer(VECTOR, local_apic::MASKED, u32::MAX);
-    let start = (time::tsc(), apic.read(Register::CURRENT_COUNT));
+    let start = time::tsc_with(|| apic.read(Register::CURRENT_COUNT));
     time::spin(5_000);
-    let end = (time::tsc(), apic.read(Register::CURRENT_COUNT));
+    let end = time::tsc_with(|| apic.read(Register::CURRENT_COUNT));
     let elapsed = end.0 - start.0;
     let counted = u64::from(start.1.wrapping_sub(end.1));
     let slack = elapsed / 50;
@@ -127,7 +131,11 @@ fn arrives(deadline: u64, late_us: u64) {
         interrupts::wait();
     }
     let seen = interrupts::event(0).map_or(0, |event| event.tsc);
-    expect_within("the TSC at the deadline", seen, deadline..=deadline + time::ticks(late_us));
+    expect_within(
+        "the TSC at the deadline",
+        seen,
+        deadline..=deadline + time::ticks(time::patience(late_us)),
+    );
 }
 
 /// The first changes the rate, the others wait for their timers meanwhile.

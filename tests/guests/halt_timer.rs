@@ -84,7 +84,7 @@ fn one_shot(apic: LocalApic) {
         interrupts::wait();
         expect_eq("interrupts so far", interrupts::count(), number + 1);
         let elapsed = arrival(number) - start;
-        let latest = u64::from(count) + time::ticks(LATE_US);
+        let latest = u64::from(count) + time::ticks(time::patience(LATE_US));
         expect_within("ticks to the one shot", elapsed, count.into()..=latest);
     }
     expect_no_more_than(5);
@@ -97,14 +97,18 @@ fn periodic(apic: LocalApic) {
     let count = count_for(PERIOD_US);
     let start = time::tsc();
     apic.start_timer(VECTOR, local_apic::PERIODIC, count);
-    for number in 0..TICKS {
+    // Where the machine was stopped for a while, several come at once.
+    while interrupts::count() < TICKS {
         interrupts::wait();
-        expect_eq("interrupts so far", interrupts::count(), number + 1);
     }
     apic.stop_timer();
     for number in 0..TICKS {
         let due = start + u64::from(count) * (number as u64 + 1);
-        expect_within("TSC at a periodic tick", arrival(number), due..=due + time::ticks(LATE_US));
+        expect_within(
+            "TSC at a periodic tick",
+            arrival(number),
+            due..=due + time::ticks(time::patience(LATE_US)),
+        );
     }
     expect_no_more_than(TICKS);
 }
@@ -117,7 +121,11 @@ fn deadline(apic: LocalApic) {
         msr::set(msr::TSC_DEADLINE, deadline);
         interrupts::wait();
         expect_eq("interrupts so far", interrupts::count(), number + 1);
-        expect_within("TSC at the deadline", arrival(number), deadline..=deadline + time::ticks(LATE_US));
+        expect_within(
+            "TSC at the deadline",
+            arrival(number),
+            deadline..=deadline + time::ticks(time::patience(LATE_US)),
+        );
         expect_eq("TSC_DEADLINE after it fired", msr::get(msr::TSC_DEADLINE), 0);
     }
     apic.write(Register::INITIAL_COUNT, count_for(100));

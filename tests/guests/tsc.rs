@@ -48,9 +48,9 @@ fn the_apic_timer_counts_at_its_rate(apic: LocalApic) {
         apic.write(Register::DIVIDE, divide);
         apic.write(Register::LVT_TIMER, local_apic::MASKED);
         apic.write(Register::INITIAL_COUNT, u32::MAX);
-        let start = (time::tsc(), apic.read(Register::CURRENT_COUNT));
+        let start = time::tsc_with(|| apic.read(Register::CURRENT_COUNT));
         time::spin(5_000);
-        let end = (time::tsc(), apic.read(Register::CURRENT_COUNT));
+        let end = time::tsc_with(|| apic.read(Register::CURRENT_COUNT));
         let elapsed = end.0 - start.0;
         let counted = u64::from(start.1.wrapping_sub(end.1)) * by;
         let slack = elapsed / 50 + 2 * by;
@@ -69,7 +69,7 @@ fn rdtscp_reads_the_same_clock() {
 }
 
 fn tsc_adjust_moves_it() {
-    let slack = time::ticks(SLACK_US);
+    let slack = time::ticks(time::patience(SLACK_US));
     let adjust = msr::get(msr::TSC_ADJUST);
     for jump in [1 << 40, 3 << 50, 12_345_678_901] {
         let before = time::tsc();
@@ -85,7 +85,7 @@ fn tsc_adjust_moves_it() {
 
 /// SDM volume 3, 20.17.3: a write that adds X to the TSC adds X to TSC_ADJUST.
 fn writing_it_moves_tsc_adjust() {
-    let slack = time::ticks(SLACK_US);
+    let slack = time::ticks(time::patience(SLACK_US));
     for target in [1 << 45, 0, 1 << 33] {
         let (adjust, before) = (msr::get(msr::TSC_ADJUST), time::tsc());
         msr::set(msr::TSC, target);

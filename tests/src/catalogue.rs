@@ -50,11 +50,14 @@ pub enum End {
     Reset,
 }
 
+/// How often the long line of `console_output` has all characters, with all effort.
+pub const CONSOLE_OUTPUT: u64 = 100;
+
 /// What the program `console_output` prints between its two marks: each printable character, by itself and in a line
-/// longer than any buffer on its way is likely to be. Lines end with a line feed.
-pub fn console_output() -> impl Iterator<Item = u8> {
+/// longer than any buffer on its way is likely to be, of so many times all of them. Lines end with a line feed.
+pub fn console_output(times: u64) -> impl Iterator<Item = u8> {
     let printable = || 0x20..=0x7e_u8;
-    let long_line = (0..100).flat_map(move |_| printable());
+    let long_line = (0..times).flat_map(move |_| printable());
     printable().chain([b'\n']).chain(long_line).chain([b'\n'])
 }
 

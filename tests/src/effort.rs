@@ -13,7 +13,9 @@ pub fn of(full: u64) -> u64 {
     part(full, start_info::number("effort").unwrap_or(FULL))
 }
 
-fn part(full: u64, effort: u64) -> u64 {
+/// Of `full` rounds, those that are done with that effort.
+#[must_use]
+pub fn part(full: u64, effort: u64) -> u64 {
     (full.saturating_mul(effort) / FULL).clamp(full.min(1), full)
 }
 

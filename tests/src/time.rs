@@ -56,11 +56,38 @@ pub fn ticks(microseconds: u64) -> u64 {
     (u128::from(tsc_hz()) * u128::from(microseconds) / 1_000_000) as u64
 }
 
+/// The TSC, and what `read` gives then. Whoever runs this machine may stop it between the two: then they are read again.
+pub fn tsc_with<R>(mut read: impl FnMut() -> R) -> (u64, R) {
+    /// Most that reading takes, an exit on the leg `kvm` included.
+    const UNDISTURBED_US: u64 = 200;
+    const ATTEMPTS: usize = 100;
+    let mut once = || {
+        let at = tsc();
+        let value = read();
+        (at, value, tsc().wrapping_sub(at))
+    };
+    let mut seen = once();
+    for _ in 1..ATTEMPTS {
+        if seen.2 <= ticks(UNDISTURBED_US) {
+            break;
+        }
+        seen = once();
+    }
+    (seen.0, seen.1)
+}
+
+/// How long, in microseconds, something may take that takes so long where nobody stops the machine: on the leg `kvm` the system
+/// below has other work, too.
+#[must_use]
+pub fn patience(microseconds: u64) -> u64 {
+    if start_info::number("kvm-below").is_some() { 25 * microseconds } else { microseconds }
+}
+
 /// Polls until `condition` holds; after so many microseconds the program fails: `what` did not happen.
 #[track_caller]
 pub fn wait_for(what: &str, microseconds: u64, mut condition: impl FnMut() -> bool) {
     let start = tsc();
-    let patience = ticks(microseconds);
+    let patience = ticks(patience(microseconds));
     while !condition() {
         if tsc().wrapping_sub(start) > patience {
             verdict::fail(format_args!("{what}: expected within {microseconds} us, saw nothing"));

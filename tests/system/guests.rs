@@ -17,9 +17,12 @@ use ci::lab::Console;
 use ci::lab::Processor;
 use tests::catalogue;
 use tests::catalogue::BENCH_LIMITS;
+use tests::catalogue::CONSOLE_OUTPUT;
 use tests::catalogue::End;
 use tests::catalogue::PROGRAMS;
 use tests::catalogue::Program;
+use tests::effort;
+use tests::effort::FULL;
 
 use crate::Hardware;
 use crate::Lab;
@@ -79,7 +82,7 @@ impl Round {
 }
 
 fn run_on(lab: &Lab, report: &mut Report, round: Round) -> Result<()> {
-    let tests = Tests { round: round.name, bench_limits: BENCH_LIMITS };
+    let tests = Tests { round: round.name, bench_limits: BENCH_LIMITS, effort: FULL };
     let wanted: Vec<&Program> =
         round.programs().filter(|program| report.wants(&tests.name(program))).collect();
     if wanted.is_empty() {
@@ -100,6 +103,8 @@ pub struct Tests<'a> {
     pub round: &'a str,
     /// What lines of `bench` must not exceed.
     pub bench_limits: &'a [(&'a str, u64)],
+    /// What the programs were told to do of their work, in thousandths.
+    pub effort: u64,
 }
 
 impl Tests<'_> {
@@ -230,7 +235,7 @@ fn life(line: &str) -> Option<(&str, Life<'_>)> {
 fn settle(program: &Program, output: &[String], reason: &str, tests: Tests<'_>, report: &mut Report) {
     let figures = output.iter().filter(|line| line.starts_with("bench: "));
     figures.for_each(|figure| println!("{figure}"));
-    match judge(program, output, reason, tests.bench_limits) {
+    match judge(program, output, reason, tests) {
         Ok(()) => report.passed(&tests.name(program)),
         Err(why) => {
             let printed = output.join("\n");
@@ -241,10 +246,10 @@ fn settle(program: &Program, output: &[String], reason: &str, tests: Tests<'_>, 
 }
 
 /// Whether a program that printed `output`, and whose VM ended for `reason`, kept its promise.
-fn judge(program: &Program, output: &[String], reason: &str, limits: &[(&str, u64)]) -> Result<()> {
+fn judge(program: &Program, output: &[String], reason: &str, tests: Tests<'_>) -> Result<()> {
     let kept = match program.end {
         End::Pass => passed(output, reason),
-        End::PassWithOutput => passed(output, reason).and_then(|()| whole_output(output)),
+        End::PassWithOutput => passed(output, reason).and_then(|()| whole_output(output, tests.effort)),
         End::UnbackedMemory { address } => {
             ended_by(reason, &format!("{address:#x}, where neither memory nor"))
         }
@@ -255,7 +260,7 @@ fn judge(program: &Program, output: &[String], reason: &str, limits: &[(&str, u6
     };
     kept?;
     if program.name == "bench" {
-        limits.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
+        tests.bench_limits.iter().try_for_each(|(name, most)| costs_at_most(output, name, *most))
     } else {
         Ok(())
     }
@@ -273,7 +278,7 @@ fn ended_by(reason: &str, expected: &str) -> Result<()> {
     if reason.contains(expected) { Ok(()) } else { bail!("expected its VM to end by: {expected}") }
 }
 
-fn whole_output(output: &[String]) -> Result<()> {
+fn whole_output(output: &[String], effort: u64) -> Result<()> {
     let between: Vec<&str> = output
         .iter()
         .map(String::as_str)
@@ -282,7 +287,8 @@ fn whole_output(output: &[String]) -> Result<()> {
         .take_while(|line| *line != "output: end")
         .collect();
     let seen: Vec<u8> = between.iter().flat_map(|line| line.bytes().chain([b'\n'])).collect();
-    let expected: Vec<u8> = catalogue::console_output().collect();
+    let times = effort::part(CONSOLE_OUTPUT, effort);
+    let expected: Vec<u8> = catalogue::console_output(times).collect();
     match seen.iter().zip(&expected).position(|(seen, expected)| seen != expected) {
         None if seen.len() == expected.len() => Ok(()),
         at => bail!(

@@ -35,6 +35,8 @@ pub struct Round {
     /// What is switched off, if anything is.
     off: Option<&'static str>,
     programs: Vec<&'static Program>,
+    /// What they do of their work, in thousandths.
+    effort: u64,
     launch: Launch,
 }
 
@@ -108,7 +110,8 @@ impl Plan {
                     command_line: format!("{words}{}", launch.command_line),
                     ..launch.clone()
                 };
-                rounds.push(Round { name: name.clone(), off: *off, programs, launch });
+                let (name, effort) = (name.clone(), self.effort);
+                rounds.push(Round { name, off: *off, programs, effort, launch });
             }
         }
         rounds
@@ -143,10 +146,10 @@ impl Round {
     /// # Errors
     /// When the KVM host has ended, or on an interrupt.
     pub fn run(&self, host: &mut KvmHost, report: &mut Report) -> Result<()> {
-        let Self { name, off, programs, launch } = self;
+        let Self { name, off, programs, effort, launch } = self;
         // On real hardware a tick is no instruction.
         let bench_limits = if host.is_emulated() { NESTED_BENCH_LIMITS } else { &[] };
-        let tests = Tests { round: name, bench_limits };
+        let tests = Tests { round: name, bench_limits, effort: *effort };
         let lines = guests::judge_all(&mut host.run(launch)?, programs.clone(), tests, report)?;
         test(report, &flushes_test(name), || flushes::none_was_global(&lines))?;
         test(report, &report_test(name), || match launch.hyperv == HyperV::NONE {
