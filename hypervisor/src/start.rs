@@ -199,12 +199,7 @@ fn on_own_stack(state: Start) -> ! {
     cpu.use_vmcss(nested);
     let tsc_hz = clock.tsc_hz();
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, nested };
-    let end = match boot.option("when-done") {
-        Some("power-off") => Ending::PowerOff,
-        Some("panic") => Ending::Panic,
-        _ => Ending::Halt,
-    };
-    let when_done = WhenDone { hyperv: Box::new(hyperv), end, power_off: platform.power_off };
+    let when_done = WhenDone::new(boot, hyperv, platform.power_off);
     let archive = bundle(boot, image, direct_map);
     if archive.is_none() {
         error!("no bundle: give the loader a tar with {MANIFEST} as a module");
@@ -332,6 +327,16 @@ pub struct WhenDone {
 }
 
 impl WhenDone {
+    /// What the command line says.
+    fn new(boot: &BootInfo, hyperv: HyperV, power_off: Option<PowerOff>) -> Self {
+        let end = match boot.option("when-done") {
+            Some("power-off") => Ending::PowerOff,
+            Some("panic") => Ending::Panic,
+            _ => Ending::Halt,
+        };
+        Self { hyperv: Box::new(hyperv), end, power_off }
+    }
+
     /// Time as L0 tells it.
     #[must_use]
     pub fn l0_clock(&self) -> &L0Clock {

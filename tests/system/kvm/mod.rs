@@ -6,6 +6,7 @@ mod crash;
 mod enlightenments;
 mod linux;
 mod rounds;
+mod shown;
 mod transitions;
 
 use std::fs;

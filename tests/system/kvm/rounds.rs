@@ -17,6 +17,8 @@ use crate::guests;
 use crate::guests::Tests;
 use crate::kvm::Payload;
 use crate::kvm::enlightenments;
+use crate::kvm::shown;
+use crate::kvm::shown::Shown;
 use crate::report::Report;
 use crate::test;
 
@@ -85,7 +87,7 @@ impl Plan {
     fn wanted_programs(&self, report: &Report) -> Vec<&'static Program> {
         let mut programs = Vec::new();
         for program in PROGRAMS.iter().filter(|program| program.cpus.contains(&self.cpus)) {
-            if self.rounds.iter().any(|(round, _)| report.wants(&guests::test_name(round, program))) {
+            if self.rounds.iter().any(|(round, _)| is_wanted(round, program, report)) {
                 programs.push(program);
             }
         }
@@ -98,9 +100,8 @@ impl Plan {
     fn wanted_rounds(&self, launch: &Launch, report: &Report) -> Vec<Round> {
         let mut rounds = Vec::new();
         for (name, off) in &self.rounds {
-            let wanted = |program: &&Program| {
-                program.cpus.contains(&self.cpus) && report.wants(&guests::test_name(name, program))
-            };
+            let wanted =
+                |program: &&Program| program.cpus.contains(&self.cpus) && is_wanted(name, program, report);
             let programs: Vec<&Program> = PROGRAMS.iter().filter(wanted).collect();
             if !programs.is_empty() || wants_itself(name, report) {
                 let words = off.map(|off| format!("enlightenments=-{off} ")).unwrap_or_default();
@@ -116,6 +117,20 @@ impl Plan {
         }
         rounds
     }
+}
+
+/// Whether `report` wants the test of a program, or another that needs it.
+fn is_wanted(round: &str, program: &Program, report: &Report) -> bool {
+    report.wants(&guests::test_name(round, program))
+        || shown_in(round).any(|shown| shown.program == program.name && report.wants(&shown_test(shown)))
+}
+
+fn shown_in(round: &str) -> impl Iterator<Item = &'static Shown> {
+    shown::ALL.iter().filter(move |shown| shown.round == round)
+}
+
+fn shown_test(shown: &Shown) -> String {
+    format!("{}::{}", shown.round, shown.name)
 }
 
 /// Whether `report` wants a test that all programs of a round make together.
@@ -155,6 +170,7 @@ impl Round {
         test(report, &report_test(name), || match launch.hyperv == HyperV::NONE {
             true => enlightenments::are_not_there(&lines),
             false => enlightenments::are_in_use_but(*off, &lines),
-        })
+        })?;
+        shown_in(name).try_for_each(|shown| test(report, &shown_test(shown), || (shown.check)(&lines)))
     }
 }
