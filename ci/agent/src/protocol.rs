@@ -56,6 +56,8 @@ pub struct Counters(pub BTreeMap<String, u64>);
 impl End {
     /// The cause that QEMU names when its machine powered itself off.
     pub const POWER_OFF: &str = "guest-shutdown";
+    /// It has reported a crash of its own.
+    pub const GUEST_PANIC: &str = "guest-panic";
     /// The cause when the time was up.
     pub const TIME_LIMIT: &str = "time-limit";
     /// The cause when the lab asked for it.

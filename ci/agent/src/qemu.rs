@@ -18,6 +18,7 @@ use std::process::Command;
 use std::process::ExitStatus;
 
 use agent::protocol::Counters;
+use agent::protocol::End;
 
 /// Where KVM keeps what it counts: a folder for each machine, named after its process.
 const DEBUGFS: &str = "/sys/kernel/debug/kvm";
@@ -89,7 +90,7 @@ impl Qemu {
                 }
                 heard.push_str(&String::from_utf8_lossy(&buffer[..length]));
                 let whole: String = heard.drain(..heard.rfind('\n').map_or(0, |end| end + 1)).collect();
-                return Ok(whole.lines().find_map(shutdown_reason).map(str::to_owned));
+                return Ok(whole.lines().find_map(end_reason).map(str::to_owned));
             }
             Monitor::Closed => {}
         }
@@ -127,8 +128,12 @@ fn order(monitor: &mut UnixStream, command: &str) {
     let _ = writeln!(monitor, r#"{{"execute":"{command}"}}"#);
 }
 
-/// The reason in a line like `{"timestamp": …, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}`.
-fn shutdown_reason(line: &str) -> Option<&str> {
+/// The reason in a line like `{"timestamp": …, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}`. After a crash that
+/// the guest reports, QEMU pauses the machine for good.
+fn end_reason(line: &str) -> Option<&str> {
+    if line.contains(r#""event": "GUEST_PANICKED""#) {
+        return Some(End::GUEST_PANIC);
+    }
     let (_, rest) = line.split_once(r#""event": "SHUTDOWN""#)?;
     let (_, rest) = rest.split_once(r#""reason": ""#)?;
     Some(rest.split_once('"')?.0)
@@ -178,10 +183,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_that_of_a_shutdown() {
+    fn the_reason_is_that_of_a_shutdown_or_a_crash() {
         let event = r#"{"timestamp": {"seconds": 1}, "event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
-        assert_eq!(shutdown_reason(event), Some("guest-reset"));
-        assert_eq!(shutdown_reason(r#"{"event": "STOP"}"#), None);
+        assert_eq!(end_reason(event), Some("guest-reset"));
+        assert_eq!(end_reason(r#"{"event": "STOP"}"#), None);
+        let event =
+            r#"{"event": "GUEST_PANICKED", "data": {"action": "pause", "info": {"type": "hyper-v"}}}"#;
+        assert_eq!(end_reason(event), Some(End::GUEST_PANIC));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use agent::protocol::End;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
@@ -14,9 +15,6 @@ use crate::guests;
 use crate::kvm::Payload;
 use crate::report::Report;
 use crate::test;
-
-/// How QEMU names the end of a machine that has reported a crash.
-const GUEST_PANIC: &str = "guest-panic";
 
 /// Until the next line, on this machine's clock.
 const TIME_TO_TELL: Duration = Duration::from_secs(120);
@@ -48,7 +46,7 @@ pub fn run(launch: &Launch, host: &mut KvmHost, report: &mut Report) -> Result<(
         }
         ensure!(lines.iter().any(|line| line.contains("PANIC in Satori")), "Satori did not panic");
         let cause = &run.end().context("the machine did not end")?.cause;
-        ensure!(cause == GUEST_PANIC, "the machine ended by {cause}");
+        ensure!(cause == End::GUEST_PANIC, "the machine ended by {cause}");
         Ok(())
     })
 }
