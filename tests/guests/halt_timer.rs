@@ -40,7 +40,7 @@ fn count_for(microseconds: u64) -> u32 {
 #[track_caller]
 fn expect_no_more_than(arrived: usize) {
     interrupts::enable();
-    time::spin(2_000);
+    time::spin(time::patience(2_000));
     interrupts::disable();
     expect_eq("interrupts in all", interrupts::count(), arrived);
 }
@@ -145,7 +145,7 @@ fn a_deadline_in_the_past_fires_at_once(apic: LocalApic) {
 fn a_deadline_of_zero_disarms(apic: LocalApic) {
     interrupts::forget();
     apic.write(Register::LVT_TIMER, local_apic::DEADLINE | u32::from(VECTOR));
-    let deadline = time::tsc() + time::ticks(1_000);
+    let deadline = time::tsc() + time::ticks(time::patience(1_000));
     msr::set(msr::TSC_DEADLINE, deadline);
     expect_eq("TSC_DEADLINE while armed", msr::get(msr::TSC_DEADLINE), deadline);
     msr::set(msr::TSC_DEADLINE, 0);
