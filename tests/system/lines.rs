@@ -26,6 +26,18 @@ pub fn line_with(session: &mut impl Console, text: &str) -> Result<String> {
     bail!("the machine ended without {text:?}")
 }
 
+/// All lines to the machine's end, none of which takes longer than `within`.
+///
+/// # Errors
+/// When one does.
+pub fn lines_to_the_end(console: &mut impl Console, within: Duration) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    while let Some(line) = console.line(within)? {
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
 /// The number that stands before `unit`.
 ///
 /// # Errors

@@ -22,6 +22,7 @@ use ci::setup::initramfs::PROMPT;
 use crate::Lab;
 use crate::flushes;
 use crate::lines::line_with;
+use crate::lines::lines_to_the_end;
 use crate::report::Report;
 use crate::test;
 
@@ -198,10 +199,7 @@ impl<C: Console> Linux<C> {
     pub fn rest(&mut self) -> Result<Vec<String>> {
         self.console.send("poweroff -f\n")?;
         line_with(&mut self.console, "vm linux: ended: powered off")?;
-        let mut lines = Vec::new();
-        while let Some(line) = self.console.line(TIME_TO_ANSWER)? {
-            lines.push(line);
-        }
+        let lines = lines_to_the_end(&mut self.console, TIME_TO_ANSWER)?;
         self.console.wait_for_power_off(TIME_TO_ANSWER)?;
         Ok(lines)
     }

@@ -73,6 +73,21 @@ pub trait Console {
     /// When it has not `within` that time, or when it ended in any other way.
     fn wait_for_power_off(&mut self, within: Duration) -> Result<()>;
 
+    /// Waits for the machine's end, however it comes, and keeps what is printed meanwhile.
+    ///
+    /// # Errors
+    /// When it has not come `within` that time.
+    fn wait_for_end(&mut self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        loop {
+            match self.receive(deadline.saturating_duration_since(Instant::now()))? {
+                Received::Bytes(bytes) => self.unread().extend(bytes),
+                Received::Nothing => bail!("the machine did not power off in {} s", within.as_secs()),
+                Received::End => return Ok(()),
+            }
+        }
+    }
+
     /// What explains a failure beside what the machine printed: VM entries that failed, and the emulator's own end.
     fn explanation(&self) -> Option<String>;
 

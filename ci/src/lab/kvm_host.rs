@@ -287,14 +287,7 @@ impl Console for Run<'_> {
     }
 
     fn wait_for_power_off(&mut self, within: Duration) -> Result<()> {
-        let deadline = Instant::now() + within;
-        loop {
-            match self.receive(deadline.saturating_duration_since(Instant::now()))? {
-                Received::Bytes(bytes) => self.unread.extend(bytes),
-                Received::Nothing => bail!("the machine did not power off in {} s", within.as_secs()),
-                Received::End => break,
-            }
-        }
+        self.wait_for_end(within)?;
         let powered_off = self.end.as_ref().is_some_and(|end| end.cause == End::POWER_OFF);
         if powered_off { Ok(()) } else { Err(self.ended_before("powering off")) }
     }

@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use anyhow::Result;
 use anyhow::anyhow;
-use anyhow::bail;
 use tempfile::TempDir;
 
 use crate::interrupt::Interrupt;
@@ -160,14 +159,7 @@ impl Console for Session {
     }
 
     fn wait_for_power_off(&mut self, within: Duration) -> Result<()> {
-        let deadline = Instant::now() + within;
-        loop {
-            match self.receive(deadline.saturating_duration_since(Instant::now()))? {
-                Received::Bytes(bytes) => self.unread.extend(bytes),
-                Received::Nothing => bail!("the machine did not power off in {} s", within.as_secs()),
-                Received::End => break,
-            }
-        }
+        self.wait_for_end(within)?;
         // It closes the port as the last but one of what it does.
         if let Some(emulator) = self.emulator.take() {
             emulator.wait()?;

@@ -7,12 +7,12 @@ use agent::protocol::End;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
-use ci::lab::Console;
 use ci::lab::KvmHost;
 use ci::lab::Launch;
 
 use crate::guests;
 use crate::kvm::Payload;
+use crate::lines::lines_to_the_end;
 use crate::report::Report;
 use crate::test;
 
@@ -40,10 +40,7 @@ pub fn prepare(payload: &mut Payload<'_>, report: &Report) -> Result<Option<Laun
 pub fn run(launch: &Launch, host: &mut KvmHost, report: &mut Report) -> Result<()> {
     test(report, TEST, || {
         let mut run = host.run(launch)?;
-        let mut lines = Vec::new();
-        while let Some(line) = run.line(TIME_TO_TELL)? {
-            lines.push(line);
-        }
+        let lines = lines_to_the_end(&mut run, TIME_TO_TELL)?;
         ensure!(lines.iter().any(|line| line.contains("PANIC in Satori")), "Satori did not panic");
         let cause = &run.end().context("the machine did not end")?.cause;
         ensure!(cause == End::GUEST_PANIC, "the machine ended by {cause}");

@@ -7,13 +7,13 @@ use agent::protocol::Counters;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
-use ci::lab::Console;
 use ci::lab::KvmHost;
 use ci::lab::Launch;
 use tests::catalogue::TRANSITIONS;
 
 use crate::guests;
 use crate::kvm::Payload;
+use crate::lines::lines_to_the_end;
 use crate::lines::number_after;
 use crate::report::Report;
 use crate::test;
@@ -69,12 +69,7 @@ pub fn run([launch, measuring]: &[Launch; 2], host: &mut KvmHost, report: &mut R
 }
 
 fn lines(launch: &Launch, host: &mut KvmHost) -> Result<Vec<String>> {
-    let mut lines = Vec::new();
-    let mut run = host.run(launch)?;
-    while let Some(line) = run.line(TIME_TO_TELL)? {
-        lines.push(line);
-    }
-    Ok(lines)
+    lines_to_the_end(&mut host.run(launch)?, TIME_TO_TELL)
 }
 
 fn has_a_small_share(lines: &[String]) -> Result<()> {
