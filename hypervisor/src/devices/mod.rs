@@ -4,3 +4,4 @@
 pub mod exerciser;
 pub mod firmware;
 pub mod uart;
+pub mod virtio;

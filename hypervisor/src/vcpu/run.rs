@@ -82,6 +82,9 @@ impl Vcpu {
         self.vm.wakes(self.index);
         let Cpu { number, slot, processor, apic, .. } = cpu;
         let machine = &self.vm.machine;
+        if self.index == 0 && machine.posts.take_work() {
+            machine.work();
+        }
         let linear_flush = &machine.posts.of(self.index).linear_flush;
         linear_flush.begin_run(*number);
         let mut runner = Runner {
@@ -227,6 +230,10 @@ impl Runner<'_> {
         }
         self.check_limit(guest)?;
         guest.take_mail()?;
+        if guest.index() == 0 && guest.machine.posts.is_work_asked() {
+            // Devices touch guest memory, and take their time.
+            return Err(Left::Turn.into());
+        }
         guest.see_msr_bitmap();
         let asked = self.linear_flush.owed();
         if mem::take(&mut guest.state.flush_linear) || asked.is_some() {

@@ -25,6 +25,7 @@ use crate::vm::exercise::Exercise;
 use crate::vm::msr_bitmap::MsrBitmap;
 use crate::vm::partition::Partition;
 use crate::vm::post::Posts;
+use alloc::sync::Arc;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
 use spin::Mutex;
@@ -73,7 +74,7 @@ pub struct Machine {
     /// The guest's memory.
     pub memory: GuestSpace,
     /// How its vCPUs are reached.
-    pub posts: Posts,
+    pub posts: Arc<Posts>,
     /// Where what it prints goes.
     pub output: GuestOutput,
     /// The exerciser, where it has one.
@@ -99,7 +100,7 @@ impl Machine {
         memory: GuestSpace,
         cpuid: CpuidTable,
         cr4_has: u64,
-        posts: Posts,
+        posts: Arc<Posts>,
         output: GuestOutput,
         msr_bitmap: MsrBitmap,
     ) -> Self {
@@ -220,6 +221,9 @@ impl Machine {
             self.posts.send(message, None);
         }
     }
+
+    /// Devices do, for a bounded time, what no exit asks for. The first vCPU's CPU does this, out of the guest.
+    pub fn work(&self) {}
 
     /// The device at an address, as the vCPU with that local APIC sees it.
     #[must_use]

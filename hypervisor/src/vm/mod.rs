@@ -219,7 +219,7 @@ impl Vm {
         }
         let tick = timer_input_tick(offer.tsc_hz);
         let addresses = (0..config.vcpus).map(|id| LocalApic::new(id, id == 0, tick).address());
-        let posts = Posts::new(addresses, place.neighbours);
+        let posts = Arc::new(Posts::new(addresses, place.neighbours));
         let cpuid = CpuidTable::new(offer.cpuid, profile(config, offer));
         // Roots are never alike, and a machine has at least one.
         let id = memory.root().id().number();

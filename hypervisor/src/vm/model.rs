@@ -18,6 +18,7 @@ use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
 use core::mem;
 use core::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::atomic::AtomicBool;
@@ -108,10 +109,13 @@ pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machi
 }
 
 /// For vCPUs whose local APICs listen to `addresses`, at home on the CPUs in turn.
-pub(crate) fn posts(addresses: impl Iterator<Item = Address>, neighbours: &'static ModelNeighbours) -> Posts {
+pub(crate) fn posts(
+    addresses: impl Iterator<Item = Address>,
+    neighbours: &'static ModelNeighbours,
+) -> Arc<Posts> {
     let posts = Posts::new(addresses, neighbours);
     (0..posts.count()).for_each(|vcpu| posts.of(vcpu).set_home(cpu(vcpu % CPUS)));
-    posts
+    Arc::new(posts)
 }
 
 fn memory() -> GuestSpace {

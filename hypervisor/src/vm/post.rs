@@ -10,6 +10,7 @@ use crate::vcpu::linear_flush::LinearFlush;
 use crate::vcpu::mailbox::Mailbox;
 use alloc::boxed::Box;
 use core::fmt::Debug;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU8;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
@@ -83,13 +84,15 @@ impl Post {
 #[derive(Debug)]
 pub struct Posts {
     posts: Box<[Post]>,
+    /// Devices have something to do that no exit asks for.
+    work: AtomicBool,
     neighbours: &'static dyn Neighbours,
 }
 
 impl Posts {
     /// For vCPUs whose local APICs listen to `addresses` after RESET.
     pub fn new(addresses: impl Iterator<Item = Address>, neighbours: &'static dyn Neighbours) -> Self {
-        Self { posts: addresses.map(Post::new).collect(), neighbours }
+        Self { posts: addresses.map(Post::new).collect(), work: AtomicBool::new(false), neighbours }
     }
 
     /// The vCPU of that index.
@@ -146,6 +149,27 @@ impl Posts {
                 self.neighbours.notify(post.home());
             }
         }
+    }
+
+    /// Has the CPU of the first vCPU let the machine's devices work, when it is out of its guest.
+    pub fn ask_for_work(&self) {
+        self.work.store(true, Ordering::Release);
+        let first = &self.posts[0];
+        if first.mailbox.nudge() {
+            self.neighbours.notify(first.home());
+        }
+    }
+
+    /// Whether devices have something to do.
+    #[must_use]
+    pub fn is_work_asked(&self) -> bool {
+        self.work.load(Ordering::Relaxed)
+    }
+
+    /// Whether devices have something to do, which whoever asks now does.
+    #[must_use]
+    pub fn take_work(&self) -> bool {
+        self.is_work_asked() && self.work.swap(false, Ordering::Acquire)
     }
 
     /// Whether nothing waits for any of them.

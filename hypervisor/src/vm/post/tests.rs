@@ -14,6 +14,7 @@ use crate::vm::model::VCPUS;
 use crate::vm::model::cpu;
 use core::num::NonZeroU32;
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::thread;
 
 fn apic(id: u32) -> LocalApic {
@@ -23,7 +24,7 @@ fn apic(id: u32) -> LocalApic {
 }
 
 /// For vCPUs whose local APICs are enabled by software, each on a CPU of its own.
-fn posts(neighbours: &'static ModelNeighbours) -> Posts {
+fn posts(neighbours: &'static ModelNeighbours) -> Arc<Posts> {
     model::posts((0..VCPUS).map(|id| apic(id).address()), neighbours)
 }
 
