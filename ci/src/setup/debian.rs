@@ -12,15 +12,26 @@ use crate::cache::Recipe;
 use crate::progress::Step;
 use crate::setup::apt;
 use crate::setup::bzimage;
+use crate::setup::modules;
 use crate::workshop::Workshop;
 
-/// A Linux kernel in both of its forms.
+/// The drivers of what Satori gives a guest that are not built into Debian's kernels: virtio's, and those by which a guest
+/// hears of its power button.
+const DRIVERS: [&str; 7] =
+    ["virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "virtio_console", "button", "evdev"];
+
+/// Where packages of kernels have the modules, on older and newer releases.
+const MODULES_FOLDERS: [&str; 2] = ["lib/modules", "usr/lib/modules"];
+
+/// A Linux kernel in both of its forms, and drivers for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linux {
     /// The ELF file, with a PVH note.
     pub vmlinux: PathBuf,
     /// The compressed kernel with its boot-protocol header.
     pub bzimage: PathBuf,
+    /// Modules, in an order in which they can be loaded.
+    pub modules: Vec<PathBuf>,
 }
 
 /// Debian's kernel for this release.
@@ -28,7 +39,8 @@ pub struct Linux {
 /// # Errors
 /// When its package cannot be had, or holds no kernel that we understand.
 pub fn linux(workshop: &Workshop) -> Result<Linux> {
-    let recipe = Recipe { name: "linux", text: "linux-image-amd64, vmlinux and bzimage" };
+    let text = format!("linux-image-amd64: vmlinux, bzimage, {DRIVERS:?}");
+    let recipe = Recipe { name: "linux", text: &text };
     let folder = workshop.cache.entry(&workshop.interrupt, &recipe, |folder| {
         let package = apt::resolve(workshop, "linux-image-amd64", "linux-image-")?;
         let tree = tempfile::tempdir_in(folder)?;
@@ -38,10 +50,26 @@ pub fn linux(workshop: &Workshop) -> Result<Linux> {
         fs::write(folder.join("vmlinux"), bzimage::vmlinux(&compressed)?)?;
         step.done();
         fs::write(folder.join("bzimage"), compressed)?;
+        unpack_modules(tree.path(), &folder.join("modules"))?;
         fs::write(folder.join("package"), package).map_err(Into::into)
     });
     let folder = folder.context("no Linux kernel for the guest (--kernel can name another one)")?;
-    Ok(Linux { vmlinux: folder.join("vmlinux"), bzimage: folder.join("bzimage") })
+    let modules = fs::read_dir(folder.join("modules"))?.map(|entry| Ok(entry?.path()));
+    let mut modules = modules.collect::<Result<Vec<PathBuf>>>()?;
+    modules.sort();
+    Ok(Linux { vmlinux: folder.join("vmlinux"), bzimage: folder.join("bzimage"), modules })
+}
+
+/// Puts the modules into `folder`, with names that sort as they are to be loaded.
+fn unpack_modules(package: &Path, folder: &Path) -> Result<()> {
+    let versions = MODULES_FOLDERS.map(|path| package.join(path));
+    let versions =
+        versions.iter().find(|versions| versions.is_dir()).context("the package has no modules")?;
+    fs::create_dir(folder)?;
+    for (index, module) in modules::in_order(&find(versions, "")?, &DRIVERS)?.into_iter().enumerate() {
+        fs::write(folder.join(format!("{index:02}-{}.ko", module.name)), module.content)?;
+    }
+    Ok(())
 }
 
 /// Debian's statically linked busybox.

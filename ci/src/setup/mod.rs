@@ -8,6 +8,7 @@ pub mod bzimage;
 pub mod debian;
 pub mod initramfs;
 pub mod kvm_host;
+pub mod modules;
 pub mod packages;
 pub mod rust_targets;
 mod suite;
