@@ -3,9 +3,10 @@
 //! what was written.
 //!
 //! The program (`main.rs`) does it and prints a checksum over what it found. [`expected`] computes the same checksum
-//! without doing anything, for whoever runs the program.
+//! without doing anything, for whoever runs the program. Or it does something with each device of its machine: [`devices`].
 
 mod content;
+pub mod devices;
 pub mod plan;
 
 pub use content::Content;
@@ -26,6 +27,12 @@ pub fn checksum(tasks: impl Iterator<Item = u64>) -> u64 {
     let mut hash = Hash::default();
     tasks.for_each(|task| hash.take(&task.to_le_bytes()));
     hash.value()
+}
+
+/// Words as they are stored.
+#[must_use]
+pub fn bytes(words: &[u64]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
 #[cfg(test)]
