@@ -13,10 +13,25 @@ use anyhow::Result;
 use anyhow::ensure;
 use serde::Deserialize;
 
+use crate::fuzz;
 use crate::setup::rust_targets;
 use crate::setup::rust_targets::BARE_METAL;
 use crate::setup::rust_targets::LINUX;
 use crate::workshop::Workshop;
+
+/// What fuzz targets are built for. It is named, so that what runs while they are built is not instrumented.
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+/// LLVM's instrumentation for libFuzzer, which stable Rust has, too. There is no AddressSanitizer, for which it would
+/// take nightly Rust: what is fuzzed is safe Rust, which panics where it goes wrong.
+const INSTRUMENTATION: [&str; 6] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "--cfg=fuzzing",
+];
 
 /// A program that cargo built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +115,20 @@ pub fn build_agent(workshop: &Workshop) -> Result<PathBuf> {
     build_for_linux(workshop, "agent")
 }
 
+/// Builds the fuzz targets, with all that they depend on, beside everything else.
+///
+/// # Errors
+/// When they do not build, which cargo explains on standard error.
+pub fn build_fuzz_targets(workshop: &Workshop) -> Result<Vec<Executable>> {
+    let mut command = command();
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", INSTRUMENTATION.join(" "));
+    let manifest = workshop.root().join(fuzz::FOLDER).join("Cargo.toml");
+    let folder = workshop.target().join("fuzz");
+    let [manifest, folder] = [manifest, folder].map(|path| path.display().to_string());
+    let from_to = ["--manifest-path", &manifest, "--target-dir", &folder, "--target", HOST];
+    built_by(workshop, command, &[&["build", "--locked", "--bins", "--release"], &from_to[..]].concat())
+}
+
 fn build_for_linux(workshop: &Workshop, name: &str) -> Result<PathBuf> {
     rust_targets::bring(workshop)?;
     let built = executables(workshop, &["build", "--package", name, "--release", "--target", LINUX])?;
@@ -112,7 +141,10 @@ fn build_for_linux(workshop: &Workshop, name: &str) -> Result<PathBuf> {
 /// # Errors
 /// When cargo fails, which it explains on standard error, or was interrupted.
 pub fn executables(workshop: &Workshop, arguments: &[&str]) -> Result<Vec<Executable>> {
-    let mut command = command();
+    built_by(workshop, command(), arguments)
+}
+
+fn built_by(workshop: &Workshop, mut command: Command, arguments: &[&str]) -> Result<Vec<Executable>> {
     command.args(arguments).arg("--message-format=json-render-diagnostics");
     command.current_dir(workshop.root()).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut running = workshop.interrupt.spawn(&mut command)?;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use anyhow::ensure;
 use ci::cargo;
+use ci::fuzz;
 use ci::interrupt;
 use ci::interrupt::Interrupted;
 use ci::run;
@@ -61,6 +62,12 @@ enum Command {
     /// and with Linux; the leg `kvm` does so on Hyper-V's interface, as KVM and QEMU have it. The exit status is 1 when a
     /// test failed, or the filter leaves none.
     Test(test::Options),
+    /// Give code input that libFuzzer makes up, for a while: a line for each target as it ends.
+    ///
+    /// An input that made a target panic, or that took too long, is kept under target/fuzz/findings, and how to give it to
+    /// the target again is told. What was learned about the code is kept under target/fuzz/corpus, for the next run. The exit
+    /// status is 1 when anything was found.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -93,6 +100,7 @@ fn execute(command: Command) -> Result<u8> {
             println!("{}", output.display());
         }
         Command::Run(options) => return run::run(&workshop, &options),
+        Command::Fuzz(options) => return Ok(u8::from(!fuzz::fuzz(&workshop, &options)?)),
         Command::Test(options) => return Ok(u8::from(!test::test(&workshop, &options)?)),
     }
     Ok(0)
