@@ -14,6 +14,7 @@ mod kvm;
 mod lines;
 mod linux;
 mod report;
+mod three_machines;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,6 +62,7 @@ fn run(report: &mut Report) -> Result<()> {
     cpus::run(&lab, report)?;
     guests::run(&lab, report)?;
     linux::run(&lab, report)?;
+    three_machines::run(&lab, report)?;
     bad_input::run(&lab, report)?;
     footprint::run(&lab, report)
 }

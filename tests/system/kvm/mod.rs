@@ -7,6 +7,7 @@ mod enlightenments;
 mod linux;
 mod rounds;
 mod shown;
+mod three_machines;
 mod transitions;
 
 use std::fs;
@@ -35,9 +36,14 @@ struct Payload<'a> {
 }
 
 impl Payload<'_> {
-    /// Adds a bundle, and gives how to run it.
+    /// Adds a bundle of machines that run in turn, and gives how to run it.
     fn add(&mut self, name: &str, machines: Vec<VirtualMachine>) -> Result<Launch> {
-        let image = self.lab.image(Bundle::Of(Manifest::in_turn(machines)));
+        self.add_manifest(name, Manifest::in_turn(machines))
+    }
+
+    /// Adds a bundle, and gives how to run it.
+    fn add_manifest(&mut self, name: &str, manifest: Manifest) -> Result<Launch> {
+        let image = self.lab.image(Bundle::Of(manifest));
         let launch = Launch { time_limit: TIME_LIMIT, ..image.lay_out(self.folder, name)? };
         self.memory_mib = self.memory_mib.max(launch.memory_mib);
         Ok(launch)
@@ -62,6 +68,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     let transitions = transitions::prepare(&mut payload, report)?;
     let crash = crash::prepare(&mut payload, report)?;
     let linux = linux::prepare(&mut payload, report)?;
+    let three_machines = three_machines::prepare(&mut payload, report)?;
     if payload.memory_mib == 0 {
         return Ok(());
     }
@@ -69,5 +76,6 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     transitions.iter().try_for_each(|launch| transitions::run(launch, &mut host, report))?;
     crash.iter().try_for_each(|launch| crash::run(launch, &mut host, report))?;
     rounds.iter().try_for_each(|round| round.run(&mut host, report))?;
-    linux.iter().try_for_each(|launch| linux::run(launch, &mut host, report))
+    linux.iter().try_for_each(|launch| linux::run(launch, &mut host, report))?;
+    three_machines.iter().try_for_each(|launch| three_machines::run(launch, &mut host, report))
 }
