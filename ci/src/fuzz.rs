@@ -114,7 +114,10 @@ fn run(workshop: &Workshop, target: &Executable, seconds: u32) -> Result<bool> {
         lines.map(|line| Ok(String::from_utf8_lossy(&line?).into_owned())).collect::<Result<_>>()?;
     let status = running.wait()?;
     if status.success() {
-        println!("fuzz {name} ... ok ({seconds} s, {})", summary(&lines));
+        let summary = summary(&lines).with_context(|| {
+            format!("the fuzz target {name} is not instrumented, or refuses all input:\n{}", tail(&lines))
+        })?;
+        println!("fuzz {name} ... ok ({seconds} s, {summary})");
         return Ok(true);
     }
     let Some(finding) = lines.iter().find_map(|line| finding(line)) else {
@@ -133,13 +136,14 @@ fn reproduce(workshop: &Workshop, target: &Executable, input: &Path) -> Result<b
     Ok(workshop.interrupt.spawn(&mut command)?.wait()?.success())
 }
 
-/// How much was done, from lines like `#128 NEW cov: 81 ft: 82 …` and `Done 335765 runs in 21 second(s)`.
-fn summary(lines: &[String]) -> String {
+/// How much was done, from lines like `#128 NEW cov: 81 ft: 82 …` and `Done 335765 runs in 21 second(s)`. Without
+/// instrumentation there are none of the first kind.
+fn summary(lines: &[String]) -> Option<String> {
     let last = |before: &str| {
         let found = lines.iter().rev().find_map(|line| line.split_once(before));
-        found.and_then(|(_, after)| after.split_whitespace().next()).unwrap_or("?")
+        found?.1.split_whitespace().next()
     };
-    format!("{} inputs, {} places in the code", last("Done "), last(" cov: "))
+    Some(format!("{} inputs, {} places in the code", last("Done ")?, last(" cov: ")?))
 }
 
 /// The file that a line like `artifact_prefix='…'; Test unit written to FILE` names.
@@ -147,7 +151,7 @@ fn finding(line: &str) -> Option<&str> {
     Some(line.split_once("Test unit written to ")?.1.trim())
 }
 
-/// The last lines, without the words that libFuzzer would have in a dictionary.
+/// The last lines.
 fn tail(lines: &[String]) -> String {
     lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
 }
@@ -164,7 +168,8 @@ mod tests {
             "Done 12 runs in 2 second(s)",
         ];
         let lines = lines.map(str::to_owned);
-        assert_eq!(summary(&lines), "12 inputs, 702 places in the code");
+        assert_eq!(summary(&lines).as_deref(), Some("12 inputs, 702 places in the code"));
+        assert_eq!(summary(&lines[2..]), None);
         let line = "artifact_prefix='a/'; Test unit written to a/crash-1";
         assert_eq!(finding(line), Some("a/crash-1"));
     }
