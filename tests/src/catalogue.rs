@@ -139,6 +139,13 @@ pub const PROGRAMS: &[Program] = &[
         // The last of it is no whole large page.
         .with_memory(65)
         .exercised(),
+    // Tests of their own run these, with others beside them or again and again.
+    Program::passes("restarts", "a machine that starts again has nothing of the one before").exercised().on(&[]),
+    Program::passes("storm", "a guest that exits as often as it can harms nobody")
+        .ending(End::TimeLimit)
+        .within(6)
+        .on(&[]),
+    Program::passes("steady", "a guest that computes has its share of the CPU").within(60).on(&[]),
     // The leg `kvm` runs it by itself.
     Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),

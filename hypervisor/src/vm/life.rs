@@ -279,7 +279,14 @@ impl Life {
         let now = board.time.now();
         // Who chooses CPUs may choose one for several vCPUs.
         let alone = alone && config.cpus.is_empty();
-        let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, pinned: alone, now };
+        let place = Place {
+            coherence: &board.coherence,
+            neighbours: board.cpus,
+            output,
+            pinned: alone,
+            now,
+            restarts: self.vms[at].course.restarts(),
+        };
         let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;
         let vm = Arc::new(vm);
         let vcpus = cpus.into_iter().enumerate().map(|(index, cpu)| {

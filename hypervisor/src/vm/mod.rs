@@ -213,6 +213,8 @@ pub struct Place<'a> {
     pub pinned: bool,
     /// The machine's time.
     pub now: u64,
+    /// How often it was started again by itself.
+    pub restarts: u32,
 }
 
 impl Vm {
@@ -246,7 +248,7 @@ impl Vm {
             Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
         if config.exerciser {
-            machine.exercise = Some(Exercise::new(&machine.memory)?);
+            machine.exercise = Some(Exercise::new(&machine.memory, place.restarts)?);
         }
         let ticks = |seconds: NonZeroU32| u64::from(seconds.get()).saturating_mul(offer.tsc_hz);
         let vm = Self {

@@ -47,7 +47,7 @@ const WRITE: Access = Access { read: false, write: true, execute: false };
 fn with_exerciser() -> Model {
     let mut model = Model::long_64();
     let machine = Arc::get_mut(&mut model.machine).expect("nobody else has it yet");
-    machine.exercise = Some(Exercise::new(&machine.memory).expect("the host has memory"));
+    machine.exercise = Some(Exercise::new(&machine.memory, 7).expect("the host has memory"));
     model
 }
 
