@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtio devices (Virtual I/O Device version 1.2): what a device is to the transport by which a guest's driver finds it.
 
+pub mod block;
 pub mod console;
 pub mod doorbell;
+pub mod entropy;
 #[cfg(test)]
 pub(crate) mod model;
 pub mod net;

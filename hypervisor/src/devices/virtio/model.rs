@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A driver for tests on the host: it lays rings out in memory byte by byte, as virtio 1.2, 2.7 says, and knows of the
-//! device's own code nothing but what a transport does.
+//! A driver of a whole device for tests on the host: its memory, its queues, and a buffer of each descriptor's own.
 
 use super::Broken;
 use super::Device;
@@ -8,25 +7,30 @@ use super::Driver;
 use super::Interrupts;
 use super::Occasion;
 use super::Served;
-use super::queue::Area;
+use super::queue::EVENT_INDEX;
 use super::queue::Queue;
+use super::queue::model;
+use super::queue::model::Offered;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::mmu::model::ModelMemory;
 use spin::Mutex;
+use std::collections::BTreeMap;
 use std::slice;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 /// Where RAM ends.
 pub(crate) const RAM: u64 = 4 << 20;
-/// Bytes that each descriptor's own buffer may have.
-pub(crate) const BUFFER: usize = 4096;
+/// What of it each queue has, and where in that its buffers begin.
+const SHARE: u64 = RAM / QUEUES as u64;
+const BUFFERS: u64 = 0x2_0000;
+/// Bytes that a buffer may have.
+pub(crate) const BUFFER: u64 = 4096;
+/// Queues that a device may have.
+const QUEUES: usize = 2;
 
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-
-/// What became of a chain.
+/// A chain that was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Used {
     /// By which it was added.
@@ -38,37 +42,17 @@ pub(crate) struct Used {
 /// One queue, as its driver keeps it.
 #[derive(Debug)]
 struct Ring {
-    /// Where everything of it begins.
-    base: u64,
-    size: u16,
-    free: Vec<u16>,
-    /// By head: descriptors of the chain, and the bytes of those that can be written.
-    chains: Vec<Vec<(u16, usize)>>,
-    available: u16,
-    used: u16,
-}
-
-impl Ring {
-    fn descriptor(&self, index: u16) -> u64 {
-        self.base + 16 * u64::from(index)
-    }
-
-    fn driver(&self) -> u64 {
-        self.base + 0x2000
-    }
-
-    fn device(&self) -> u64 {
-        self.base + 0x4000
-    }
-
-    fn buffer(&self, index: u16) -> u64 {
-        self.base + 0x10_000 + BUFFER as u64 * u64::from(index)
-    }
+    driver: model::ModelDriver,
+    /// Where buffers are, and which of them are free.
+    buffers: u64,
+    free: Vec<u64>,
+    /// By head.
+    chains: BTreeMap<u16, Vec<Offered>>,
 }
 
 /// How often each queue has interrupted.
 #[derive(Debug, Default)]
-struct Told([AtomicU64; 2]);
+struct Told([AtomicU64; QUEUES]);
 
 impl Interrupts for Told {
     fn queue(&self, queue: u16) {
@@ -78,11 +62,10 @@ impl Interrupts for Told {
     fn configuration(&self) {}
 }
 
-/// A driver of a device with two queues at most.
+/// A driver of a device.
 #[derive(Debug)]
 pub(crate) struct ModelDriver {
-    /// The guest's memory.
-    pub(crate) memory: ModelMemory,
+    memory: ModelMemory,
     queues: Vec<Mutex<Queue>>,
     rings: Vec<Ring>,
     features: u64,
@@ -93,60 +76,41 @@ impl ModelDriver {
     /// Brings `device` up with queues of `size` entries, with these of its features.
     pub(crate) fn new(device: &dyn Device, size: u16, features: u64) -> Self {
         let (mut queues, mut rings) = (Vec::new(), Vec::new());
-        for (&most, base) in device.queue_sizes().iter().zip((0..).step_by(2 << 20)) {
-            let free = (0..size).rev().collect();
-            let ring =
-                Ring { base, size, free, chains: vec![Vec::new(); size.into()], available: 0, used: 0 };
+        for (&most, base) in device.queue_sizes().iter().zip((0..RAM).step_by(SHARE as usize)) {
+            let driver = model::ModelDriver::new(size, base, features & EVENT_INDEX != 0);
             let mut queue = Queue::new(most);
-            queue.set_size(size).expect("the device has queues of that size");
-            queue.set_address(Area::Descriptors, ring.base);
-            queue.set_address(Area::Driver, ring.driver());
-            queue.set_address(Area::Device, ring.device());
-            queue.enable(features).expect("the rings are aligned");
+            driver.set_up(&mut queue);
             queues.push(Mutex::new(queue));
-            rings.push(ring);
+            let free = (0..u64::from(size)).collect();
+            rings.push(Ring { driver, buffers: base + BUFFERS, free, chains: BTreeMap::new() });
         }
         device.start(features);
-        Self {
-            memory: ModelMemory::new(slice::from_ref(&(0..RAM))),
-            queues,
-            rings,
-            features,
-            told: Told::default(),
-        }
+        let memory = ModelMemory::new(slice::from_ref(&(0..RAM)));
+        Self { memory, queues, rings, features, told: Told::default() }
     }
 
     /// Makes a chain available: buffers with those contents to read, then such of those bytes to write. `None`: there are no
     /// descriptors left for it.
     pub(crate) fn add(&mut self, queue: u16, readable: &[&[u8]], writable: &[usize]) -> Option<u16> {
         let ring = &mut self.rings[usize::from(queue)];
-        let count = readable.len() + writable.len();
-        let first = ring.free.len().checked_sub(count)?;
-        let indices = ring.free.split_off(first);
-        let lengths = readable.iter().map(|bytes| (bytes.len(), 0));
-        let lengths = lengths.chain(writable.iter().map(|&bytes| (bytes, WRITE)));
-        for (place, (&index, (length, kind))) in indices.iter().zip(lengths).enumerate() {
-            assert!(length <= BUFFER, "a buffer of {length} bytes is not one of a model");
-            let next = indices.get(place + 1);
-            let flags = kind | if next.is_some() { NEXT } else { 0 };
-            let descriptor = [
-                &ring.buffer(index).to_le_bytes()[..],
-                &(length as u32).to_le_bytes(),
-                &flags.to_le_bytes(),
-                &next.copied().unwrap_or(0xDEAD).to_le_bytes(),
-            ];
-            write(&self.memory, ring.descriptor(index), &descriptor.concat());
-            if let Some(bytes) = readable.get(place) {
-                write(&self.memory, ring.buffer(index), bytes);
-            }
+        let readable_lengths = readable.iter().map(|bytes| (bytes.len(), false));
+        let lengths = readable_lengths.chain(writable.iter().map(|&bytes| (bytes, true)));
+        let first = ring.free.len().checked_sub(readable.len() + writable.len())?;
+        let offered: Vec<_> = ring.free[first..]
+            .iter()
+            .zip(lengths)
+            .map(|(buffer, (bytes, writable))| {
+                assert!(bytes as u64 <= BUFFER, "a buffer of {bytes} bytes is not one of a model");
+                Offered { address: ring.buffers + BUFFER * buffer, bytes: bytes as u32, writable }
+            })
+            .collect();
+        for (buffer, bytes) in offered.iter().zip(readable) {
+            write(&self.memory, buffer.address, bytes);
         }
-        let head = indices[0];
-        let write_bytes = readable.iter().map(|_| 0).chain(writable.iter().copied());
-        ring.chains[usize::from(head)] = indices.into_iter().zip(write_bytes).collect();
-        let entry = ring.driver() + 4 + 2 * u64::from(ring.available % ring.size);
-        write(&self.memory, entry, &head.to_le_bytes());
-        ring.available = ring.available.wrapping_add(1);
-        write(&self.memory, ring.driver() + 2, &ring.available.to_le_bytes());
+        let head = ring.driver.offer(&self.memory, &offered, false)?;
+        ring.driver.publish(&self.memory);
+        ring.free.truncate(first);
+        ring.chains.insert(head, offered);
         Some(head)
     }
 
@@ -154,40 +118,28 @@ impl ModelDriver {
     pub(crate) fn used(&mut self, queue: u16) -> Vec<Used> {
         let memory = &self.memory;
         let ring = &mut self.rings[usize::from(queue)];
-        let [low, high] = memory.bytes(ring.device() + 2, 2)[..] else { unreachable!() };
         let mut all = Vec::new();
-        while ring.used != u16::from_le_bytes([low, high]) {
-            let entry = memory.bytes(ring.device() + 4 + 8 * u64::from(ring.used % ring.size), 8);
-            let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
-            let (head, written) = (number(&entry[..4]) as u16, number(&entry[4..]) as usize);
-            let chain = std::mem::take(&mut ring.chains[usize::from(head)]);
-            assert!(!chain.is_empty(), "chain {head} was used that is not available");
-            let bytes = chain
-                .iter()
-                .flat_map(|&(index, bytes)| memory.bytes(ring.buffer(index), bytes))
-                .take(written);
-            let written = bytes.collect::<Vec<_>>();
-            all.push(Used { head, written });
-            ring.free.extend(chain.iter().map(|&(index, _)| index));
-            ring.used = ring.used.wrapping_add(1);
+        while let Some((head, written)) = ring.driver.reap(memory) {
+            let chain = ring.chains.remove(&head).expect("what is used was available");
+            let writable = chain.iter().filter(|buffer| buffer.writable);
+            let bytes = writable.flat_map(|buffer| memory.bytes(buffer.address, buffer.bytes as usize));
+            all.push(Used { head, written: bytes.take(written as usize).collect() });
+            ring.free.extend(chain.iter().map(|buffer| (buffer.address - ring.buffers) / BUFFER));
         }
+        ring.driver.want_interrupt(memory);
         all
     }
 
     /// Has the device serve.
     pub(crate) fn serve(&self, device: &dyn Device, occasion: Occasion) -> Result<Served, Broken> {
-        let driver = Driver {
-            memory: &self.memory,
-            queues: &self.queues,
-            features: self.features,
-            interrupts: &self.told,
-        };
+        let (memory, queues) = (&self.memory, &self.queues);
+        let driver = Driver { memory, queues, features: self.features, interrupts: &self.told };
         device.serve(occasion, &driver)
     }
 
-    /// Whether the device wants to be notified of what becomes available, where that goes by flag.
-    pub(crate) fn is_notification_wanted(&self, queue: u16) -> bool {
-        self.memory.bytes(self.rings[usize::from(queue)].device(), 1)[0] & 1 == 0
+    /// Whether the driver has to notify of what it made available since this was asked last.
+    pub(crate) fn must_notify(&mut self, queue: u16) -> bool {
+        self.rings[usize::from(queue)].driver.must_notify(&self.memory)
     }
 
     /// How often a queue has interrupted since this was asked last.
@@ -195,11 +147,12 @@ impl ModelDriver {
         self.told.0[usize::from(queue)].swap(0, Ordering::Relaxed)
     }
 
-    /// Writes whatever there is to the descriptors and the ring of what is available, as a driver may that breaks the rules.
-    pub(crate) fn scribble(&self, queue: u16, descriptors: &[u8], available: &[u8]) {
-        let ring = &self.rings[usize::from(queue)];
-        write(&self.memory, ring.base, &descriptors[..descriptors.len().min(0x2000)]);
-        write(&self.memory, ring.driver(), &available[..available.len().min(0x2000)]);
+    /// Writes whatever there is over the descriptors of a queue of `size` entries, and the ring behind them of what is available.
+    pub(crate) fn scribble(&self, queue: u16, size: u16, descriptors: &[u8], available: &[u8]) {
+        let base = SHARE * u64::from(queue);
+        let table = size_of::<[u64; 2]>() * usize::from(size);
+        write(&self.memory, base, &descriptors[..descriptors.len().min(table)]);
+        write(&self.memory, base + table as u64, available);
     }
 }
 

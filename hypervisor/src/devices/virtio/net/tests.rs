@@ -133,13 +133,14 @@ fn a_frame_that_is_sent_is_received_behind_a_header_of_one_buffer() {
 }
 
 #[test]
-fn what_finds_no_buffer_waits_for_one_of_which_the_device_wants_to_hear() {
+fn what_finds_no_buffer_waits_for_one_of_which_the_driver_has_to_tell() {
     for features in [0, EVENT_INDEX] {
         let [mut a, mut b] = two(features);
         a.send(&frame(mac(2), mac(1), 0, 60));
         b.answer();
-        assert!(b.received().is_empty() && b.driver.is_notification_wanted(RECEIVE));
+        assert!(b.received().is_empty());
         b.refill(4, 1526);
+        assert!(b.driver.must_notify(RECEIVE));
         assert_eq!(b.serve(Occasion::Notified(RECEIVE)), Ok(Served::All));
         assert_eq!(b.received(), [frame(mac(2), mac(1), 0, 60)]);
         assert_eq!(b.counters().dropped, 0);
@@ -148,11 +149,18 @@ fn what_finds_no_buffer_waits_for_one_of_which_the_device_wants_to_hear() {
 
 #[test]
 fn the_driver_need_not_tell_of_buffers_while_there_are_some() {
-    let [mut a, mut b] = two(0);
-    b.refill(4, 1526);
-    a.send(&frame(mac(2), mac(1), 0, 60));
-    b.answer();
-    assert!(!b.driver.is_notification_wanted(RECEIVE));
+    for features in [0, EVENT_INDEX] {
+        let [mut a, mut b] = two(features);
+        b.refill(4, 1526);
+        let _ = b.driver.must_notify(RECEIVE);
+        for number in 0..20 {
+            a.send(&frame(mac(2), mac(1), number, 60));
+            b.answer();
+            assert_eq!(b.received(), [frame(mac(2), mac(1), number, 60)]);
+            b.refill(1, 1526);
+            assert!(!b.driver.must_notify(RECEIVE));
+        }
+    }
 }
 
 #[test]
@@ -188,8 +196,10 @@ fn a_packet_that_lacks_some_buffers_waits_for_the_rest() {
         b.refill(3, 300);
         a.send(&sent);
         b.answer();
-        assert!(b.received().is_empty() && b.driver.is_notification_wanted(RECEIVE));
+        assert!(b.received().is_empty());
+        let _ = b.driver.must_notify(RECEIVE);
         b.refill(1, 300);
+        assert!(b.driver.must_notify(RECEIVE));
         assert_eq!(b.serve(Occasion::Notified(RECEIVE)), Ok(Served::All));
         assert_eq!(b.received(), [sent]);
     }
@@ -237,7 +247,8 @@ fn a_sender_is_served_for_a_bounded_time_which_its_copies_count_for() {
         assert_eq!(a.driver.used(TRANSMIT).len(), turn);
         assert_eq!(a.serve(Occasion::Rung), Ok(Served::All));
         assert_eq!(a.driver.used(TRANSMIT).len(), 1);
-        assert!(a.driver.is_notification_wanted(TRANSMIT));
+        let _ = a.driver.must_notify(TRANSMIT);
+        assert!(a.post(&frame(EVERYBODY, mac(1), 0, 60)) && a.driver.must_notify(TRANSMIT));
     }
 }
 

@@ -44,8 +44,8 @@ proptest! {
             for number in 0..10 {
                 victim.send(&frame(mac(1), mac(2), number, 100 * number as usize + 60));
             }
-            peer.driver.scribble(RECEIVE, &receive.0, &receive.1);
-            peer.driver.scribble(TRANSMIT, &transmit.0, &transmit.1);
+            peer.driver.scribble(RECEIVE, ENTRIES, &receive.0, &receive.1);
+            peer.driver.scribble(TRANSMIT, ENTRIES, &transmit.0, &transmit.1);
             let occasion = if occasion == 3 { Occasion::Rung } else { Occasion::Notified(occasion) };
             let mut turns = 0;
             while peer.serve(occasion) == Ok(Served::More) {
