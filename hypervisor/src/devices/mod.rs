@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The devices that a guest sees on its ports and in its memory, apart from interrupt controllers.
 
+pub mod ethernet;
 pub mod exerciser;
 pub mod firmware;
+pub mod switch;
 pub mod uart;
 pub mod virtio;
