@@ -3,6 +3,7 @@
 
 pub mod doorbell;
 pub mod queue;
+pub mod transport;
 
 use crate::mmu::GuestMemory;
 use crate::mmu::Unbacked;
