@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtio devices (Virtual I/O Device version 1.2): what a device is to the transport by which a guest's driver finds it.
 
+pub mod block;
 pub mod doorbell;
+pub mod entropy;
 pub mod queue;
 pub mod transport;
 
