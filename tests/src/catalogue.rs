@@ -133,6 +133,10 @@ pub const PROGRAMS: &[Program] = &[
         "io_apic",
         "the I/O APIC keeps its entries, and brings the UART's interrupt by edge and by level",
     ),
+    Program::passes(
+        "pci",
+        "one PCI bus by ports and in memory, and a virtio device that works by messages, by its line, and anew after a breach",
+    ),
     Program::passes("modes", "exits are served alike from long mode down to real mode, and on the way back"),
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
