@@ -4,6 +4,7 @@
 pub mod ethernet;
 pub mod exerciser;
 pub mod firmware;
+pub mod pci;
 pub mod switch;
 pub mod uart;
 pub mod virtio;

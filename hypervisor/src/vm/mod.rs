@@ -19,8 +19,12 @@ pub mod post;
 
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
+use crate::cpu::random::Random;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
+use crate::devices::pci::DEVICE_MEMORY;
+use crate::devices::pci::bus::BusFull;
+use crate::devices::virtio::entropy::Entropy;
 use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -59,6 +63,7 @@ use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::exit::ExitReason;
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -172,6 +177,8 @@ pub enum VmError {
     Memory(OutOfFrames),
     /// Its firmware tables could not be written.
     Firmware(FirmwareError),
+    /// It has more devices than a bus.
+    Devices(BusFull),
 }
 
 impl fmt::Display for VmError {
@@ -190,7 +197,14 @@ impl fmt::Display for VmError {
             ),
             Self::Memory(error) => error.fmt(f),
             Self::Firmware(error) => error.fmt(f),
+            Self::Devices(error) => error.fmt(f),
         }
+    }
+}
+
+impl From<BusFull> for VmError {
+    fn from(error: BusFull) -> Self {
+        Self::Devices(error)
     }
 }
 
@@ -247,6 +261,7 @@ impl Vm {
         let mut machine =
             Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
+        plug_devices(&mut machine, offer)?;
         if config.exerciser {
             machine.exercise = Some(Exercise::new(&machine.memory, place.restarts)?);
         }
@@ -372,10 +387,21 @@ fn memory(
         memory.set(current(), range, Content::Ram(ram))?;
     }
     let registers = [LOCAL_APIC_BASE, IO_APIC_BASE].map(|page| page..page + FRAME);
-    for range in registers.into_iter().chain([LEGACY_VIDEO]) {
+    for range in registers.into_iter().chain([LEGACY_VIDEO, DEVICE_MEMORY]) {
         memory.set(current(), range, Content::Device)?;
     }
     Ok(memory)
+}
+
+/// The devices on its PCI bus, in the order of their numbers.
+fn plug_devices(machine: &mut Machine, offer: &Offer<'_>) -> Result<(), BusFull> {
+    match Entropy::new(Random::of(|leaf| (offer.cpuid)(leaf, 0))) {
+        Ok(entropy) => machine.plug(Box::new(entropy)),
+        Err(error) => {
+            log::warn!("a virtual machine has no source of entropy: {error}");
+            Ok(())
+        }
+    }
 }
 
 fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a>, BundleError> {

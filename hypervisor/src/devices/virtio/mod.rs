@@ -9,6 +9,7 @@ pub mod entropy;
 pub(crate) mod model;
 pub mod net;
 pub mod queue;
+pub mod transport;
 
 use crate::mmu::GuestMemory;
 use crate::mmu::Unbacked;

@@ -205,7 +205,7 @@ fn the_window_shows_what_was_chosen() {
     assert_eq!(shown(&model), Some(0xb));
     // Nothing beside it.
     assert_eq!(touch(&model, WINDOW_AT - FRAME, READ), Fault::Nothing);
-    assert_eq!(touch(&model, WINDOW_AT + (2 << 20), READ), Fault::Nothing);
+    assert_eq!(touch(&model, WINDOW_AT + (2 << 20), READ), Fault::Device);
 }
 
 #[test]
