@@ -25,10 +25,11 @@ const LONG_MODE: u64 = efer::LME | efer::LMA;
 /// Sets what the entry state names. The rest is left as [`Guest::reset`] has it.
 pub fn write(guest: &mut Guest<'_>, entry: EntryState) {
     match entry {
-        EntryState::Protected32 { eip, ebx } => {
+        EntryState::Protected32 { eip, eax, ebx } => {
             write_mode(&mut guest.vmcs, Mode { cr0: PROTECTED, cr3: 0, cr4: 0, efer: 0 });
             write_segments(guest, FLAT_CODE_32, FLAT_DATA_32);
             guest.vmcs.write(field::GUEST_RIP, u64::from(eip));
+            guest.frame.registers.rax = u64::from(eax);
             guest.frame.registers.rbx = u64::from(ebx);
         }
         EntryState::Long64 { rip, rsi, cr3, gdt_base, gdt_limit } => {

@@ -23,6 +23,12 @@ pub const CONVENTIONAL_END: u64 = 0x9_FC00;
 /// Where a PC has the video card's memory. There is none.
 pub const LEGACY_VIDEO: Range<u64> = 0xA_0000..0xC_0000;
 
+/// Where memory of PCI functions is.
+pub const PCI_MEMORY: Range<u64> = 0xC000_0000..0xE000_0000;
+
+/// Where the configuration space of PCI bus 0 is (ECAM).
+pub const PCI_CONFIGURATION: Range<u64> = 0xE000_0000..0xE010_0000;
+
 /// First address above what the firmware owns; kernels are loaded from here on.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 
@@ -35,6 +41,8 @@ const GIB: u64 = 1 << 30;
 /// RAM ends here at the latest and goes on at 4 GiB: what is between belongs to devices.
 const LOW_RAM_LIMIT: u64 = 3 * GIB;
 
+const _: () = assert!(LOW_RAM_LIMIT <= PCI_MEMORY.start && PCI_MEMORY.end <= PCI_CONFIGURATION.start);
+
 /// Where RAM goes on that found no place below the devices.
 const HIGH_RAM: u64 = 4 * GIB;
 
@@ -45,13 +53,16 @@ pub struct MemoryLayout {
     size: u64,
 }
 
+/// The most entries that [`MemoryLayout::map`] gives.
+pub const MOST_MAP_ENTRIES: usize = 5;
+
 /// A kind of range in an e820 map; the same numbers are in PVH's memory map (ACPI 6.5, 15.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum RangeKind {
     /// RAM that the guest may use as it likes.
     Usable = 1,
-    /// Not for use: the firmware's.
+    /// Not for use: the firmware's, or a device's.
     Reserved = 2,
 }
 
@@ -96,11 +107,12 @@ impl MemoryLayout {
 
     /// The map that the guest is given, ascending: what it may use, and what it may not.
     #[must_use]
-    pub fn map(self) -> ArrayVec<MapEntry, 4> {
+    pub fn map(self) -> ArrayVec<MapEntry, MOST_MAP_ENTRIES> {
         let low = [
             MapEntry { range: 0..CONVENTIONAL_END, kind: RangeKind::Usable },
             MapEntry { range: CONVENTIONAL_END..HIGH_MEMORY, kind: RangeKind::Reserved },
             MapEntry { range: HIGH_MEMORY..self.low_ram_end(), kind: RangeKind::Usable },
+            MapEntry { range: PCI_CONFIGURATION, kind: RangeKind::Reserved },
         ];
         let high = self.ram().into_iter().filter(|range| range.start >= HIGH_RAM);
         low.into_iter().chain(high.map(|range| MapEntry { range, kind: RangeKind::Usable })).collect()
@@ -131,6 +143,16 @@ mod tests {
         let map = MemoryLayout::new(16).map();
         assert_eq!(map[1], MapEntry { range: 0x9_FC00..0x10_0000, kind: RangeKind::Reserved });
         assert!(map[1].range.start <= FIRMWARE_TABLES.start && FIRMWARE_TABLES.end <= map[1].range.end);
+    }
+
+    /// Systems believe an MCFG only where the map or the DSDT says the same.
+    #[test]
+    fn the_configuration_space_is_reserved_and_the_map_ascends() {
+        for mebibytes in [16, 3072, 8192] {
+            let map = MemoryLayout::new(mebibytes).map();
+            assert!(map.contains(&MapEntry { range: 0xE000_0000..0xE010_0000, kind: RangeKind::Reserved }));
+            assert!(map.is_sorted_by(|a, b| a.range.end <= b.range.start));
+        }
     }
 
     proptest! {

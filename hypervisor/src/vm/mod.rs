@@ -346,6 +346,7 @@ fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a
     Ok(BootSource {
         kernel: file(&config.kernel)?,
         initrd: config.initrd.as_deref().map(file).transpose()?,
+        modules: Vec::new(),
         command_line: &config.command_line,
     })
 }
