@@ -77,8 +77,8 @@ pub const TRANSITIONS: [u64; 2] = [10_000, 40_000];
 /// there in Satori's place for a CPUID, and half of what it takes for a port that QEMU serves.
 pub const NESTED_BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 14_512), ("uart_status", 15_499)];
 
-/// Where `unbacked_memory` reads: above any RAM that a program is given, below the APICs.
-pub const UNBACKED: u64 = 0xd000_0000;
+/// Where `unbacked_memory` reads: above any RAM that a program is given, below the devices.
+pub const UNBACKED: u64 = 0xb000_0000;
 
 /// RAM of a program's virtual machine that need not have more, in MiB.
 pub const MEMORY_MIB: u32 = 16;

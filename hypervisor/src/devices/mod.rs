@@ -3,5 +3,6 @@
 
 pub mod exerciser;
 pub mod firmware;
+pub mod pci;
 pub mod uart;
 pub mod virtio;

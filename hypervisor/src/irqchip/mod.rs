@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod io_apic;
 pub mod local_apic;
 mod message;
+mod message_signalled;
 mod vector_set;
 
 pub use message::DeliveryMode;

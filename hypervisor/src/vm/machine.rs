@@ -6,8 +6,14 @@ use crate::console::guest_output::GuestOutput;
 use crate::devices::exerciser;
 use crate::devices::firmware::power;
 use crate::devices::firmware::power::PowerEvent;
+use crate::devices::pci;
+use crate::devices::pci::Upstream;
+use crate::devices::pci::bus::BusFull;
+use crate::devices::pci::bus::PciBus;
 use crate::devices::uart;
 use crate::devices::uart::Uart;
+use crate::devices::virtio::Device;
+use crate::devices::virtio::doorbell::Doorbell;
 use crate::irqchip::Message;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::io_apic::IoApic;
@@ -16,6 +22,7 @@ use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::irqchip::local_apic::LocalApic;
 use crate::irqchip::local_apic::Mode;
 use crate::memory::FRAME;
+use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::mmu::space::GuestSpace;
 use crate::vcpu::cpuid::CpuidTable;
@@ -25,6 +32,7 @@ use crate::vm::exercise::Exercise;
 use crate::vm::msr_bitmap::MsrBitmap;
 use crate::vm::partition::Partition;
 use crate::vm::post::Posts;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering;
@@ -32,6 +40,10 @@ use spin::Mutex;
 
 const UART: u16 = uart::PORT;
 const UART_LAST: u16 = UART + uart::PORTS as u16 - 1;
+const PCI_ADDRESS: u16 = pci::CONFIG_ADDRESS;
+const PCI_DATA: u16 = pci::CONFIG_DATA;
+const PCI_DATA_LAST: u16 = PCI_DATA + 3;
+const PCI_IO: u16 = pci::IO_WINDOW.start as u16;
 const EXERCISER: u16 = exerciser::PORT;
 const EXERCISER_LAST: u16 = EXERCISER + exerciser::PORTS - 1;
 
@@ -55,6 +67,8 @@ pub enum DevicePage {
     LocalApic,
     /// The I/O APIC.
     IoApic,
+    /// What PCI functions have, or nobody.
+    Pci,
     /// Reads all ones, forgets writes.
     Absent,
     /// Memory that the guest can only read: forgets writes.
@@ -87,6 +101,8 @@ pub struct Machine {
     pub cr4_has: u64,
     /// Which MSR accesses exit.
     pub msr_bitmap: MsrBitmap,
+    /// Its PCI bus.
+    pub pci: PciBus,
     uart: Mutex<UartAndLine>,
     io_apic: Mutex<IoApic>,
     /// The console holds back input because the UART is full.
@@ -113,10 +129,16 @@ impl Machine {
             cpuid,
             cr4_has,
             msr_bitmap,
+            pci: PciBus::default(),
             uart: Mutex::default(),
             io_apic: Mutex::default(),
             input_waits: AtomicBool::new(false),
         }
+    }
+
+    /// It has this device from the start, next on its PCI bus.
+    pub fn plug(&mut self, device: Box<dyn Device>) -> Result<(), BusFull> {
+        self.pci.plug(device, Doorbell::new(Arc::clone(&self.posts)))
     }
 
     /// Has such accesses of all vCPUs exit from their next entries on, or not.
@@ -133,6 +155,13 @@ impl Machine {
         if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
             return (exercise.read(port - EXERCISER), effect);
         }
+        match (port, size) {
+            (PCI_ADDRESS, 4) | (PCI_DATA..=PCI_DATA_LAST, _) => {
+                return (self.pci.read_configuration_port(port, size, self), effect);
+            }
+            (PCI_IO.., _) => return (self.pci.read_io(port, size), effect),
+            _ => {}
+        }
         let mut value = 0;
         for byte in 0..size {
             value |=
@@ -147,6 +176,17 @@ impl Machine {
         if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
             effect.exercise = exercise.write(port - EXERCISER, value);
             return effect;
+        }
+        match (port, size) {
+            (PCI_ADDRESS, 4) | (PCI_DATA..=PCI_DATA_LAST, _) => {
+                self.pci.write_configuration_port(port, size, value, self);
+                return effect;
+            }
+            (PCI_IO.., _) => {
+                self.pci.write_io(port, size, value, self);
+                return effect;
+            }
+            _ => {}
         }
         for byte in 0..size {
             let value = (value >> (8 * byte)) as u8;
@@ -223,7 +263,17 @@ impl Machine {
     }
 
     /// Devices do, for a bounded time, what no exit asks for. The first vCPU's CPU does this, out of the guest.
-    pub fn work(&self) {}
+    pub fn work(&self) {
+        self.pci.work(self);
+    }
+
+    /// Drives the line of a global system interrupt.
+    pub fn set_line(&self, gsi: usize, asserted: bool) {
+        let message = self.io_apic.lock().set_line(gsi, asserted);
+        if let Some(message) = message {
+            self.posts.send(message, None);
+        }
+    }
 
     /// The device at an address, as the vCPU with that local APIC sees it.
     #[must_use]
@@ -233,6 +283,12 @@ impl Machine {
             IO_APIC_BASE => Some(DevicePage::IoApic),
             _ => None,
         }
+    }
+
+    /// What is at an address where the machine has devices, but no page of registers.
+    #[must_use]
+    pub fn device_memory(address: GuestPhysical) -> DevicePage {
+        if pci::DEVICE_MEMORY.contains(&address.0) { DevicePage::Pci } else { DevicePage::Absent }
     }
 
     /// Reads a register of the I/O APIC.
@@ -248,6 +304,20 @@ impl Machine {
     /// A level-triggered interrupt of `vector` has been handled; gives those that follow.
     pub fn end_of_interrupt(&self, vector: u8) -> Messages {
         self.io_apic.lock().end_of_interrupt(vector)
+    }
+}
+
+impl Upstream for Machine {
+    fn memory(&self) -> &dyn GuestMemory {
+        &self.memory
+    }
+
+    fn send(&self, message: Message) {
+        self.posts.send(message, None);
+    }
+
+    fn set_line(&self, gsi: usize, asserted: bool) {
+        self.set_line(gsi, asserted);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
+use crate::devices::pci::DEVICE_MEMORY;
 use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -335,7 +336,7 @@ fn memory(
         memory.set(current(), range, Content::Ram(ram))?;
     }
     let registers = [LOCAL_APIC_BASE, IO_APIC_BASE].map(|page| page..page + FRAME);
-    for range in registers.into_iter().chain([LEGACY_VIDEO]) {
+    for range in registers.into_iter().chain([LEGACY_VIDEO, DEVICE_MEMORY]) {
         memory.set(current(), range, Content::Device)?;
     }
     Ok(memory)

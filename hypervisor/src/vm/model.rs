@@ -3,6 +3,7 @@
 
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::CpuNumber;
+use crate::devices::pci::DEVICE_MEMORY;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::Address;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -120,8 +121,9 @@ pub(crate) fn posts(
 
 fn memory() -> GuestSpace {
     let memory = mmu::model::space(core::slice::from_ref(&(0..model::RAM)));
-    for page in [LOCAL_APIC_BASE, IO_APIC_BASE] {
-        memory.set(CpuNumber::BOOT, page..page + FRAME, Content::Device).expect("the host has memory");
+    let registers = [LOCAL_APIC_BASE, IO_APIC_BASE].map(|page| page..page + FRAME);
+    for range in registers.into_iter().chain([DEVICE_MEMORY]) {
+        memory.set(CpuNumber::BOOT, range, Content::Device).expect("the host has memory");
     }
     memory
 }

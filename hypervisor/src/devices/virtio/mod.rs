@@ -3,8 +3,10 @@
 
 pub mod doorbell;
 pub mod queue;
+pub mod transport;
 
 use crate::mmu::GuestMemory;
+use crate::mmu::Unbacked;
 use core::fmt;
 use core::fmt::Debug;
 use doorbell::Doorbell;
@@ -59,6 +61,12 @@ pub enum Broken {
     Indirect,
     /// A buffer for the device to read comes after one for it to write.
     Order,
+    /// A buffer has no bytes.
+    Empty,
+    /// A queue's size is no power of two, or more than was offered.
+    Size,
+    /// A part of a queue is not aligned as it must be.
+    Alignment,
     /// A request is not what the device's chapter says.
     Request,
 }
@@ -72,8 +80,17 @@ impl fmt::Display for Broken {
             Self::Overrun => "more is available than the queue holds",
             Self::Indirect => "an indirect table cannot be one",
             Self::Order => "a buffer to read comes after one to write",
+            Self::Empty => "a buffer has no bytes",
+            Self::Size => "a queue's size is no power of two, or more than was offered",
+            Self::Alignment => "a part of a queue is not aligned",
             Self::Request => "a request is not one of this device",
         })
+    }
+}
+
+impl From<Unbacked> for Broken {
+    fn from(_: Unbacked) -> Self {
+        Self::Memory
     }
 }
 
