@@ -3,6 +3,7 @@
 
 pub mod exerciser;
 pub mod firmware;
+pub mod fw_cfg;
 pub mod pci;
 pub mod uart;
 pub mod virtio;

@@ -6,6 +6,8 @@ use crate::console::guest_output::GuestOutput;
 use crate::devices::exerciser;
 use crate::devices::firmware::power;
 use crate::devices::firmware::power::PowerEvent;
+use crate::devices::fw_cfg;
+use crate::devices::fw_cfg::FwCfg;
 use crate::devices::pci;
 use crate::devices::pci::Upstream;
 use crate::devices::pci::bus::BusFull;
@@ -44,6 +46,8 @@ const PCI_ADDRESS: u16 = pci::CONFIG_ADDRESS;
 const PCI_DATA: u16 = pci::CONFIG_DATA;
 const PCI_DATA_LAST: u16 = PCI_DATA + 3;
 const PCI_IO: u16 = pci::IO_WINDOW.start as u16;
+const FW_CFG: u16 = fw_cfg::PORT;
+const FW_CFG_LAST: u16 = FW_CFG + fw_cfg::PORTS as u16 - 1;
 const EXERCISER: u16 = exerciser::PORT;
 const EXERCISER_LAST: u16 = EXERCISER + exerciser::PORTS - 1;
 
@@ -101,6 +105,8 @@ pub struct Machine {
     pub cr4_has: u64,
     /// Which MSR accesses exit.
     pub msr_bitmap: MsrBitmap,
+    /// What tells the guest of itself as QEMU would; every machine has it but those of tests.
+    pub fw_cfg: Option<Mutex<FwCfg>>,
     /// Its PCI bus.
     pub pci: PciBus,
     uart: Mutex<UartAndLine>,
@@ -129,6 +135,7 @@ impl Machine {
             cpuid,
             cr4_has,
             msr_bitmap,
+            fw_cfg: None,
             pci: PciBus::default(),
             uart: Mutex::default(),
             io_apic: Mutex::default(),
@@ -155,6 +162,9 @@ impl Machine {
         if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
             return (exercise.read(port - EXERCISER), effect);
         }
+        if let (FW_CFG..=FW_CFG_LAST, Some(fw_cfg)) = (port, &self.fw_cfg) {
+            return (fw_cfg.lock().read(port - FW_CFG, size), effect);
+        }
         match (port, size) {
             (PCI_ADDRESS, 4) | (PCI_DATA..=PCI_DATA_LAST, _) => {
                 return (self.pci.read_configuration_port(port, size, self), effect);
@@ -175,6 +185,10 @@ impl Machine {
         let mut effect = PortEffect::default();
         if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
             effect.exercise = exercise.write(port - EXERCISER, value);
+            return effect;
+        }
+        if let (FW_CFG..=FW_CFG_LAST, Some(fw_cfg)) = (port, &self.fw_cfg) {
+            fw_cfg.lock().write(port - FW_CFG, size, value, &self.memory);
             return effect;
         }
         match (port, size) {

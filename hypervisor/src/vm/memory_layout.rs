@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is where in a guest's physical address space, before a kernel is loaded into it.
 
+use crate::devices::pci;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::memory::PAGE_2M;
@@ -23,12 +24,6 @@ pub const CONVENTIONAL_END: u64 = 0x9_FC00;
 /// Where a PC has the video card's memory. There is none.
 pub const LEGACY_VIDEO: Range<u64> = 0xA_0000..0xC_0000;
 
-/// Where memory of PCI functions is.
-pub const PCI_MEMORY: Range<u64> = 0xC000_0000..0xE000_0000;
-
-/// Where the configuration space of PCI bus 0 is (ECAM).
-pub const PCI_CONFIGURATION: Range<u64> = 0xE000_0000..0xE010_0000;
-
 /// First address above what the firmware owns; kernels are loaded from here on.
 pub const HIGH_MEMORY: u64 = 0x10_0000;
 
@@ -41,7 +36,7 @@ const GIB: u64 = 1 << 30;
 /// RAM ends here at the latest and goes on at 4 GiB: what is between belongs to devices.
 const LOW_RAM_LIMIT: u64 = 3 * GIB;
 
-const _: () = assert!(LOW_RAM_LIMIT <= PCI_MEMORY.start && PCI_MEMORY.end <= PCI_CONFIGURATION.start);
+const _: () = assert!(LOW_RAM_LIMIT <= pci::DEVICE_MEMORY.start);
 
 /// Where RAM goes on that found no place below the devices.
 const HIGH_RAM: u64 = 4 * GIB;
@@ -86,6 +81,18 @@ impl MemoryLayout {
         Self { size: u64::from(mebibytes) * MIB }
     }
 
+    /// How much RAM there is, that which video memory hides included.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.size
+    }
+
+    /// The RAM from 0 on, what video memory hides included, and that from 4 GiB on, if there is any.
+    pub fn below_4_gib_and_above(self) -> impl Iterator<Item = Range<u64>> {
+        let high = HIGH_RAM..HIGH_RAM + self.size - self.low_ram_end();
+        [0..self.low_ram_end(), high].into_iter().filter(|range| !range.is_empty())
+    }
+
     /// First address behind the RAM that starts at 0.
     #[must_use]
     pub fn low_ram_end(self) -> u64 {
@@ -112,7 +119,7 @@ impl MemoryLayout {
             MapEntry { range: 0..CONVENTIONAL_END, kind: RangeKind::Usable },
             MapEntry { range: CONVENTIONAL_END..HIGH_MEMORY, kind: RangeKind::Reserved },
             MapEntry { range: HIGH_MEMORY..self.low_ram_end(), kind: RangeKind::Usable },
-            MapEntry { range: PCI_CONFIGURATION, kind: RangeKind::Reserved },
+            MapEntry { range: pci::ECAM, kind: RangeKind::Reserved },
         ];
         let high = self.ram().into_iter().filter(|range| range.start >= HIGH_RAM);
         low.into_iter().chain(high.map(|range| MapEntry { range, kind: RangeKind::Usable })).collect()

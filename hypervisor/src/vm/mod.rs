@@ -20,6 +20,7 @@ use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
+use crate::devices::fw_cfg::FwCfg;
 use crate::devices::pci::DEVICE_MEMORY;
 use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
@@ -211,7 +212,7 @@ impl Vm {
         let source = source(config, bundle).map_err(VmError::File)?;
         let layout = MemoryLayout::new(config.memory_mib);
         let memory = memory(&layout, offer, place.coherence)?;
-        let rsdp = firmware::write_tables(&memory, config.vcpus).map_err(VmError::Firmware)?;
+        let rsdp = firmware::write_tables(&memory, layout, config.vcpus).map_err(VmError::Firmware)?;
         let entry = loader::load(&memory, layout, rsdp, &source).map_err(VmError::Load)?;
         if config.prefault {
             for range in layout.ram() {
@@ -229,6 +230,8 @@ impl Vm {
         let enlightened = offer.nested.map(enlighten).transpose()?;
         let mut machine =
             Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
+        let fw_cfg = FwCfg::new(layout, config.vcpus, &config.command_line);
+        machine.fw_cfg = Some(Mutex::new(fw_cfg));
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
         if config.exerciser {
             machine.exercise = Some(Exercise::new(&machine.memory)?);
