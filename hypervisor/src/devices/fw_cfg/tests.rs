@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::mmu::model::ModelMemory;
+use core::slice::from_ref;
 use proptest::prelude::*;
 
 /// Where tests have the description of a transfer, and what is transferred.
@@ -14,7 +15,7 @@ fn device() -> FwCfg {
 }
 
 fn memory() -> ModelMemory {
-    let memory = ModelMemory::new(&[0x1000..0x2_0000]);
+    let memory = ModelMemory::new(from_ref(&(0x1000..0x2_0000)));
     memory.write(GuestPhysical(BUFFER), &[0xCC; 0x100]).unwrap();
     memory
 }
@@ -122,7 +123,7 @@ fn what_cannot_be_done_by_dma_is_told() {
 
 #[test]
 fn the_address_has_two_halves() {
-    let (mut device, memory) = (device(), ModelMemory::new(&[0x1_0000_1000..0x1_0000_2000]));
+    let (mut device, memory) = (device(), ModelMemory::new(from_ref(&(0x1_0000_1000..0x1_0000_2000))));
     let access = [0, 5, 0, 10, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0x18, 0];
     memory.write(GuestPhysical(0x1_0000_1000), &access).unwrap();
     device.write(4, 4, 1u32.swap_bytes(), &memory);

@@ -14,7 +14,7 @@ struct Structure {
 fn structures(mebibytes: u32, vcpus: u32) -> Vec<Structure> {
     let layout = MemoryLayout::new(mebibytes);
     // What is above the firmware need not be there.
-    let memory = ModelMemory::new(&[0..0x10_0000]);
+    let memory = ModelMemory::new(core::slice::from_ref(&(0..0x10_0000)));
     write_tables(&memory, layout, vcpus).unwrap();
     let entry_point = memory.bytes(0xF_0000, 24);
     assert_eq!(
