@@ -57,7 +57,6 @@ use crate::schedule::processor;
 use crate::vcpu;
 use crate::vcpu::support::Support;
 use crate::vm::Offer;
-use crate::vm::bundle::MANIFEST;
 use crate::vm::life::Life;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::processor::Processor;
@@ -200,14 +199,8 @@ fn on_own_stack(state: Start) -> ! {
     let tsc_hz = clock.tsc_hz();
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, nested };
     let when_done = WhenDone::new(boot, hyperv, platform.power_off);
-    let archive = bundle(boot, image, direct_map);
-    if archive.is_none() {
-        error!("no bundle: give the loader a tar with {MANIFEST} as a module");
-    }
-    match archive.and_then(|archive| Life::new(archive, offer)) {
-        Some(life) => processor::manage(cpu, board, life, when_done),
-        None => processor::finish(cpu, board, when_done),
-    }
+    let life = Life::new(bundle(boot, image, direct_map), offer);
+    processor::manage(cpu, board, life, when_done)
 }
 
 /// The enlightenments that the command line switches off.
@@ -310,6 +303,8 @@ fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
 /// How the machine ends.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
+    /// Not at all: the operator may start a virtual machine again.
+    Wait,
     PowerOff,
     Halt,
     /// As if Satori had a fault, to see how that is reported.
@@ -331,8 +326,9 @@ impl WhenDone {
     fn new(boot: &BootInfo, hyperv: HyperV, power_off: Option<PowerOff>) -> Self {
         let end = match boot.option("when-done") {
             Some("power-off") => Ending::PowerOff,
+            Some("halt") => Ending::Halt,
             Some("panic") => Ending::Panic,
-            _ => Ending::Halt,
+            _ => Ending::Wait,
         };
         Self { hyperv: Box::new(hyperv), end, power_off }
     }
@@ -341,6 +337,12 @@ impl WhenDone {
     #[must_use]
     pub fn l0_clock(&self) -> &L0Clock {
         self.hyperv.clock()
+    }
+
+    /// Whether the machine goes on.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(self.end, Ending::Wait)
     }
 
     /// Does it. All other CPUs have let go of everything, and stop.

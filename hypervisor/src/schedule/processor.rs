@@ -14,6 +14,7 @@ use crate::cpu::timekeeper::Time;
 use crate::hyperv::L0Clock;
 use crate::schedule::board::Board;
 use crate::schedule::queue::Queue;
+use crate::schedule::queue::Sleeper;
 use crate::schedule::queue::Taken;
 use crate::start::WhenDone;
 use crate::vcpu::Vcpu;
@@ -104,11 +105,13 @@ impl Processor {
         if asked.contains(Attention::RETIRE) {
             return Next::Retire;
         }
-        let Some((life, _)) = &mut self.manager else { return Next::GoOn };
-        let finished = asked.contains(Attention::MANAGE) && !life.manage(self.board);
+        let now = self.now();
+        let Some((life, when_done)) = &mut self.manager else { return Next::GoOn };
+        let manages = asked.contains(Attention::MANAGE) || life.deadline().is_some_and(|at| at <= now);
+        let finished = manages && !life.manage(self.board) && !when_done.waits();
         // The port tells of a byte only when there was none before: what came while nobody could take it, or was left by a
         // machine that has ended, is for the one that is the first now.
-        if asked.contains(Attention::INPUT) || asked.contains(Attention::MANAGE) {
+        if manages || asked.contains(Attention::INPUT) {
             life.receive_input();
         }
         match self.manager.take_if(|_| finished) {
@@ -147,10 +150,13 @@ impl Processor {
         }
         let start = self.now();
         let slice_end = (self.queue.runnable() > 0).then(|| start.saturating_add(self.board.slice));
-        let until = slice_end.into_iter().chain(self.queue.deadline()).min();
+        let budget_end = taken.item.budget().map(|budget| start.saturating_add(budget.left(start)));
+        let ends = [slice_end, budget_end, self.queue.deadline(), self.management_deadline()];
+        let until = ends.into_iter().flatten().min();
         let turn = Turn { until, alone: self.queue.is_empty() };
         let left = taken.item.run(&mut self.cpu, self.board, turn);
-        self.queue.charge(&mut taken, self.now().saturating_sub(start));
+        let now = self.now();
+        self.queue.charge(&mut taken, now.saturating_sub(start), now);
         match left {
             Left::Turn => return Some(taken),
             Left::Yields => self.queue.yield_to_others(taken),
@@ -171,6 +177,11 @@ impl Processor {
         self.board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
     }
 
+    /// When there will be something to do for the virtual machines, if this CPU manages them.
+    fn management_deadline(&self) -> Option<u64> {
+        self.manager.as_ref().and_then(|(life, _)| life.deadline())
+    }
+
     /// The machine's time.
     fn now(&self) -> u64 {
         self.cpu.apic.timeline().now()
@@ -179,7 +190,7 @@ impl Processor {
     /// Waits for an interrupt: a deadline of those that wait here, or somebody who asks for attention.
     fn sleep(&mut self) {
         let me = self.cpu.number;
-        self.cpu.apic.set_timer(self.queue.deadline());
+        self.cpu.apic.set_timer(self.queue.deadline().into_iter().chain(self.management_deadline()).min());
         self.board.show_idle(me, true);
         let attention = self.board.cpus.attention(me);
         if attention.go_away().is_empty() {
