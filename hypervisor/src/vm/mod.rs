@@ -382,10 +382,13 @@ fn memory(
 
 fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a>, BundleError> {
     let file = |name: &'a str| Ok(File { name, content: bundle.file(name)? });
+    let module = |module: &'a manifest::Module| {
+        Ok(loader::Module { file: file(&module.file)?, command_line: &module.command_line })
+    };
     Ok(BootSource {
         kernel: file(&config.kernel)?,
         initrd: config.initrd.as_deref().map(file).transpose()?,
-        modules: Vec::new(),
+        modules: config.modules.iter().map(module).collect::<Result<_, _>>()?,
         command_line: &config.command_line,
     })
 }
