@@ -19,10 +19,13 @@ pub mod post;
 
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
+use crate::cpu::wall_clock::WallClock;
+use crate::devices::chipset;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
 use crate::devices::fw_cfg::FwCfg;
 use crate::devices::pci::DEVICE_MEMORY;
+use crate::devices::rtc::Contents;
 use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -95,6 +98,8 @@ pub struct Offer<'a> {
     pub controls: Controls,
     /// The controls that vCPUs run with that share CPUs.
     pub shared_controls: Controls,
+    /// What time it is.
+    pub wall_clock: WallClock,
     /// What L0 does for vCPUs with enlightened VMCSs; `None`: theirs are ordinary ones.
     pub nested: Option<NestedOffer>,
 }
@@ -244,8 +249,9 @@ impl Vm {
         let hyperv = cpuid.hyperv();
         let enlighten = |nested| Enlightened::new(nested, id, hyperv.is_some());
         let enlightened = offer.nested.map(enlighten).transpose()?;
+        let setup = chipset_setup(config, offer, &layout, place.now);
         let mut machine =
-            Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
+            Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?, setup);
         let fw_cfg = FwCfg::new(layout, config.vcpus, &config.command_line);
         machine.fw_cfg = Some(Mutex::new(fw_cfg));
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
@@ -391,6 +397,21 @@ fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a
         modules: config.modules.iter().map(module).collect::<Result<_, _>>()?,
         command_line: &config.command_line,
     })
+}
+
+fn chipset_setup(config: &VmConfig, offer: &Offer<'_>, layout: &MemoryLayout, now: u64) -> chipset::Setup {
+    let (mut low_memory, mut high_memory) = (0, 0);
+    for range in layout.ram() {
+        let bytes = range.end - range.start;
+        *if range.start < 1 << 32 { &mut low_memory } else { &mut high_memory } += bytes;
+    }
+    chipset::Setup {
+        hz: offer.tsc_hz,
+        now,
+        wall_clock: offer.wall_clock.seconds_at(now, offer.tsc_hz),
+        contents: Contents { low_memory, high_memory, vcpus: config.vcpus },
+        debug_exit: config.debug_exit,
+    }
 }
 
 fn profile(config: &VmConfig, offer: &Offer<'_>) -> Profile {

@@ -5,12 +5,11 @@ use super::HEADER;
 use super::OEM_ID;
 use super::OEM_REVISION;
 use super::OEM_TABLE_ID;
-use super::fadt::PM1A_EVENT;
-use super::fadt::POWER_MANAGEMENT_PORTS;
-use super::fadt::SLEEP_TYPE_S5;
 use crate::devices::fw_cfg;
 use crate::devices::pci;
 use crate::devices::pci::interrupt_lines;
+use crate::devices::power_management;
+use crate::devices::power_management::SLEEP_TYPE_S5;
 use crate::devices::uart;
 use acpi_tables::Aml;
 use acpi_tables::AmlSink;
@@ -97,7 +96,8 @@ impl Aml for Motherboard {
     fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
         let ecam = (pci::ECAM.start as u32, (pci::ECAM.end - pci::ECAM.start) as u32);
         let ecam = Memory32Fixed::new(true, ecam.0, ecam.1);
-        let power_management = IO::new(PM1A_EVENT, PM1A_EVENT, 1, POWER_MANAGEMENT_PORTS);
+        let first = power_management::STATUS;
+        let power_management = IO::new(first, first, 1, (power_management::LAST - first + 1) as u8);
         device(sink, "MBRD", "PNP0C02", vec![&ecam, &power_management]);
     }
 }

@@ -4,6 +4,13 @@
 use super::OEM_ID;
 use super::OEM_REVISION;
 use super::OEM_TABLE_ID;
+use crate::devices::power_management;
+use crate::devices::power_management::CONTROL;
+use crate::devices::power_management::STATUS;
+use crate::devices::power_management::TIMER;
+use crate::devices::reset_control::RESET_CONTROL;
+use crate::devices::reset_control::RESET_VALUE;
+use crate::devices::rtc::CENTURY;
 use acpi_tables::fadt::FADT;
 use acpi_tables::fadt::FADTBuilder;
 use acpi_tables::fadt::Flags;
@@ -11,16 +18,6 @@ use acpi_tables::fadt::PmProfile;
 use acpi_tables::gas::AccessSize;
 use acpi_tables::gas::AddressSpace;
 use acpi_tables::gas::GAS;
-
-pub(super) const SCI: u16 = 9;
-pub(super) const PM1A_EVENT: u16 = 0x600;
-pub(super) const PM1A_CONTROL: u16 = 0x604;
-pub(super) const PM_TIMER: u16 = 0x608;
-pub(super) const POWER_MANAGEMENT_PORTS: u8 = 12;
-pub(super) const SLEEP_TYPE_S5: u8 = 0;
-pub(super) const RESET_CONTROL: u16 = 0xCF9;
-pub(super) const RESET_VALUE: u8 = 6;
-const CENTURY: u8 = 0x32;
 
 /// IA-PC boot architecture flags (ACPI 6.5, 5.2.9.3). What is not set here says the same of the rest: no 8042, but a CMOS RTC.
 const BOOT_ARCHITECTURE: u16 = LEGACY_DEVICES | VGA_NOT_PRESENT;
@@ -50,7 +47,7 @@ pub(super) fn table(facs: u32, dsdt: u32) -> FADT {
     // Systems of any age find the DSDT, and both addresses agree.
     table.dsdt = dsdt.into();
     table.x_dsdt = u64::from(dsdt).into();
-    table.sci_int = SCI.into();
+    table.sci_int = (power_management::GSI as u16).into();
     set_power_management(&mut table);
     table.p_lvl2_lat = NO_C2.into();
     table.p_lvl3_lat = NO_C3.into();
@@ -64,23 +61,23 @@ pub(super) fn table(facs: u32, dsdt: u32) -> FADT {
 
 /// There is no SMI_CMD: the machine is in ACPI mode from the start.
 fn set_power_management(table: &mut FADTBuilder) {
-    table.pm1a_evt_blk = u32::from(PM1A_EVENT).into();
-    table.pm1a_cnt_blk = u32::from(PM1A_CONTROL).into();
-    table.pm_tmr_blk = u32::from(PM_TIMER).into();
+    table.pm1a_evt_blk = u32::from(STATUS).into();
+    table.pm1a_cnt_blk = u32::from(CONTROL).into();
+    table.pm_tmr_blk = u32::from(TIMER).into();
     table.pm1_evt_len = 4;
     table.pm1_cnt_len = 2;
     table.pm_tmr_len = 4;
-    table.x_pm1a_evt_blk = port(PM1A_EVENT, 4);
-    table.x_pm1a_cnt_blk = port(PM1A_CONTROL, 2);
-    table.x_pm_tmr_blk = port(PM_TIMER, 4);
+    table.x_pm1a_evt_blk = port(STATUS, 4);
+    table.x_pm1a_cnt_blk = port(CONTROL, 2);
+    table.x_pm_tmr_blk = port(TIMER, 4);
 }
 
-/// A block of so many bytes at a port. The event block is two registers of two bytes.
+/// A block of so many bytes at a port. That of events is the two registers of two bytes, status and enable.
 fn port(number: u16, bytes: u8) -> GAS {
     let access = match bytes {
         1 => AccessSize::ByteAccess,
         2 => AccessSize::WordAccess,
-        _ if number == PM1A_EVENT => AccessSize::WordAccess,
+        _ if number == STATUS => AccessSize::WordAccess,
         _ => AccessSize::DwordAccess,
     };
     GAS::new(AddressSpace::SystemIo, 8 * bytes, 0, access, number.into())

@@ -4,6 +4,8 @@
 use super::OEM_ID;
 use super::OEM_REVISION;
 use super::OEM_TABLE_ID;
+use crate::devices::pit;
+use crate::devices::power_management;
 use crate::vm::memory_layout::IO_APIC;
 use crate::vm::memory_layout::LOCAL_APIC;
 use acpi_tables::madt::EnabledStatus;
@@ -27,10 +29,10 @@ const REVISION: u8 = 3;
 const PCAT_COMPAT: u32 = 1;
 
 /// ISA's IRQ 0, the PIT, is at this pin of the I/O APIC, where a PC has its PICs at pin 0.
-const TIMER_GSI: u32 = 2;
+const TIMER_GSI: u32 = pit::GSI as u32;
 
 /// The SCI's IRQ and GSI.
-const SCI: u8 = 9;
+const SCI: u8 = power_management::GSI as u8;
 
 /// MPS INTI flags (ACPI 6.5, table 5.25): as usual on the bus, which for ISA is active high, edge triggered.
 const AS_ON_BUS: u16 = 0;

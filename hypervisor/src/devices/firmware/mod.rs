@@ -14,7 +14,6 @@ mod bios_data;
 mod dsdt;
 mod fadt;
 mod madt;
-pub mod power;
 mod reset_vector;
 mod rsdp;
 mod smbios;

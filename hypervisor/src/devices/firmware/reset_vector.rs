@@ -3,8 +3,8 @@
 //!
 //! Linux does so with `reboot=bios`, and where nothing else has helped.
 
-use super::fadt::RESET_CONTROL;
-use super::fadt::RESET_VALUE;
+use crate::devices::reset_control::RESET_CONTROL;
+use crate::devices::reset_control::RESET_VALUE;
 
 /// F000:FFF0, the reset vector as real mode reaches it.
 pub(super) const ADDRESS: u64 = 0xF_FFF0;
