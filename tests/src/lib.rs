@@ -35,6 +35,7 @@ pub mod local_apic;
 pub mod madt;
 pub mod msr;
 pub mod paging;
+pub mod pci;
 pub mod physical;
 pub mod ports;
 pub mod processors;
@@ -43,6 +44,7 @@ pub mod start_info;
 pub mod sync;
 pub mod time;
 pub mod verdict;
+pub mod virtio;
 pub mod xsave_area;
 
 #[cfg(target_os = "none")]

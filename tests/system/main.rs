@@ -11,6 +11,7 @@ mod flushes;
 mod footprint;
 mod guests;
 mod kvm;
+mod life;
 mod lines;
 mod linux;
 mod report;
@@ -64,6 +65,7 @@ fn run(report: &mut Report) -> Result<()> {
     linux::run(&lab, report)?;
     three_machines::run(&lab, report)?;
     bad_input::run(&lab, report)?;
+    life::run(&lab, report)?;
     footprint::run(&lab, report)
 }
 

@@ -26,6 +26,7 @@ pub mod per_cpu;
 pub mod pic;
 #[cfg(target_os = "none")]
 pub mod power;
+pub mod random;
 #[cfg(target_os = "none")]
 pub mod refusable;
 #[cfg(target_os = "none")]
@@ -35,6 +36,7 @@ pub mod timeline;
 #[cfg(target_os = "none")]
 pub mod trampoline;
 pub mod tsc_offset;
+pub mod wall_clock;
 
 pub use cpus::Cpus;
 pub use number::CpuNumber;

@@ -150,7 +150,7 @@ impl Model {
 
     /// In 32-bit code without paging.
     pub(crate) fn protected_32() -> Self {
-        Self::new(EntryState::Protected32 { eip: CODE as u32, ebx: 0 })
+        Self::new(EntryState::Protected32 { eip: CODE as u32, eax: 0, ebx: 0 })
     }
 
     /// In 64-bit code.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is where in a guest's physical address space, before a kernel is loaded into it.
 
+use crate::devices::pci;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::memory::PAGE_2M;
@@ -35,6 +36,8 @@ const GIB: u64 = 1 << 30;
 /// RAM ends here at the latest and goes on at 4 GiB: what is between belongs to devices.
 const LOW_RAM_LIMIT: u64 = 3 * GIB;
 
+const _: () = assert!(LOW_RAM_LIMIT <= pci::DEVICE_MEMORY.start);
+
 /// Where RAM goes on that found no place below the devices.
 const HIGH_RAM: u64 = 4 * GIB;
 
@@ -45,13 +48,16 @@ pub struct MemoryLayout {
     size: u64,
 }
 
+/// The most entries that [`MemoryLayout::map`] gives.
+pub const MOST_MAP_ENTRIES: usize = 5;
+
 /// A kind of range in an e820 map; the same numbers are in PVH's memory map (ACPI 6.5, 15.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum RangeKind {
     /// RAM that the guest may use as it likes.
     Usable = 1,
-    /// Not for use: the firmware's.
+    /// Not for use: the firmware's, or a device's.
     Reserved = 2,
 }
 
@@ -75,6 +81,18 @@ impl MemoryLayout {
         Self { size: u64::from(mebibytes) * MIB }
     }
 
+    /// How much RAM there is, that which video memory hides included.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        self.size
+    }
+
+    /// The RAM from 0 on, what video memory hides included, and that from 4 GiB on, if there is any.
+    pub fn below_4_gib_and_above(self) -> impl Iterator<Item = Range<u64>> {
+        let high = HIGH_RAM..HIGH_RAM + self.size - self.low_ram_end();
+        [0..self.low_ram_end(), high].into_iter().filter(|range| !range.is_empty())
+    }
+
     /// First address behind the RAM that starts at 0.
     #[must_use]
     pub fn low_ram_end(self) -> u64 {
@@ -96,11 +114,12 @@ impl MemoryLayout {
 
     /// The map that the guest is given, ascending: what it may use, and what it may not.
     #[must_use]
-    pub fn map(self) -> ArrayVec<MapEntry, 4> {
+    pub fn map(self) -> ArrayVec<MapEntry, MOST_MAP_ENTRIES> {
         let low = [
             MapEntry { range: 0..CONVENTIONAL_END, kind: RangeKind::Usable },
             MapEntry { range: CONVENTIONAL_END..HIGH_MEMORY, kind: RangeKind::Reserved },
             MapEntry { range: HIGH_MEMORY..self.low_ram_end(), kind: RangeKind::Usable },
+            MapEntry { range: pci::ECAM, kind: RangeKind::Reserved },
         ];
         let high = self.ram().into_iter().filter(|range| range.start >= HIGH_RAM);
         low.into_iter().chain(high.map(|range| MapEntry { range, kind: RangeKind::Usable })).collect()
@@ -131,6 +150,16 @@ mod tests {
         let map = MemoryLayout::new(16).map();
         assert_eq!(map[1], MapEntry { range: 0x9_FC00..0x10_0000, kind: RangeKind::Reserved });
         assert!(map[1].range.start <= FIRMWARE_TABLES.start && FIRMWARE_TABLES.end <= map[1].range.end);
+    }
+
+    /// Systems believe an MCFG only where the map or the DSDT says the same.
+    #[test]
+    fn the_configuration_space_is_reserved_and_the_map_ascends() {
+        for mebibytes in [16, 3072, 8192] {
+            let map = MemoryLayout::new(mebibytes).map();
+            assert!(map.contains(&MapEntry { range: 0xE000_0000..0xE010_0000, kind: RangeKind::Reserved }));
+            assert!(map.is_sorted_by(|a, b| a.range.end <= b.range.start));
+        }
     }
 
     proptest! {

@@ -3,7 +3,9 @@
 
 pub mod bundle;
 pub mod course;
+mod devices;
 pub mod enlightened;
+mod error;
 pub mod exercise;
 #[cfg(target_os = "none")]
 pub mod life;
@@ -17,10 +19,17 @@ pub mod msr_bitmap;
 pub mod partition;
 pub mod post;
 
+pub use error::VmError;
+
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
+use crate::cpu::wall_clock::WallClock;
+use crate::devices::chipset;
 use crate::devices::firmware;
-use crate::devices::firmware::FirmwareError;
+use crate::devices::fw_cfg::FwCfg;
+use crate::devices::pci::DEVICE_MEMORY;
+use crate::devices::rtc::Contents;
+use crate::devices::switch::Switches;
 use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -47,7 +56,6 @@ use crate::vm::exercise::Exercise;
 use crate::vm::loader::BootSource;
 use crate::vm::loader::EntryState;
 use crate::vm::loader::File;
-use crate::vm::loader::LoadError;
 use crate::vm::machine::Machine;
 use crate::vm::manifest::MOST_VCPUS;
 use crate::vm::manifest::VmConfig;
@@ -93,6 +101,8 @@ pub struct Offer<'a> {
     pub controls: Controls,
     /// The controls that vCPUs run with that share CPUs.
     pub shared_controls: Controls,
+    /// What time it is.
+    pub wall_clock: WallClock,
     /// What L0 does for vCPUs with enlightened VMCSs; `None`: theirs are ordinary ones.
     pub nested: Option<NestedOffer>,
 }
@@ -145,61 +155,6 @@ pub struct TimeLimit {
     pub seconds: NonZeroU32,
 }
 
-/// Why a virtual machine could not be made.
-#[derive(Debug)]
-pub enum VmError {
-    /// Its kernel or initial RAM disk is not in the bundle.
-    File(BundleError),
-    /// Its kernel cannot be loaded.
-    Load(LoadError),
-    /// It asks for more memory than is free.
-    TooLarge {
-        /// What it asks for.
-        asked_mib: u32,
-        /// What is left for virtual machines.
-        free_mib: u64,
-    },
-    /// All VPIDs are taken.
-    NoVpid,
-    /// One of its vCPUs is to be on a CPU that does not run.
-    NoCpu {
-        /// The CPU.
-        number: u32,
-        /// How many run.
-        count: usize,
-    },
-    /// There is not enough memory in the pieces that are needed.
-    Memory(OutOfFrames),
-    /// Its firmware tables could not be written.
-    Firmware(FirmwareError),
-}
-
-impl fmt::Display for VmError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::Load(error) => error.fmt(f),
-            Self::TooLarge { asked_mib, free_mib } => write!(
-                f,
-                "{asked_mib} MiB are asked for and {free_mib} free: give it less, or the machine more"
-            ),
-            Self::NoVpid => write!(f, "there are 65535 vCPUs already: end some"),
-            Self::NoCpu { number, count } => write!(
-                f,
-                "there is no CPU {number}, which `cpus` names: {count} run, and the first of them is 0"
-            ),
-            Self::Memory(error) => error.fmt(f),
-            Self::Firmware(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<OutOfFrames> for VmError {
-    fn from(error: OutOfFrames) -> Self {
-        Self::Memory(error)
-    }
-}
-
 /// Where a machine is made.
 #[derive(Debug)]
 pub struct Place<'a> {
@@ -213,20 +168,24 @@ pub struct Place<'a> {
     pub pinned: bool,
     /// The machine's time.
     pub now: u64,
+    /// How often it was started again by itself.
+    pub restarts: u32,
+    /// What its network cards are plugged into.
+    pub switches: &'a Switches,
 }
 
 impl Vm {
     /// Makes a machine as `config` declares it, its kernel loaded; and tells how the first vCPU enters that.
     pub fn new(
         config: &VmConfig,
-        bundle: &Bundle<'_>,
+        bundle: &Bundle<'static>,
         offer: &Offer<'_>,
         place: Place<'_>,
     ) -> Result<(Self, EntryState), VmError> {
         let source = source(config, bundle).map_err(VmError::File)?;
         let layout = MemoryLayout::new(config.memory_mib);
         let memory = memory(&layout, offer, place.coherence)?;
-        let rsdp = firmware::write_tables(&memory, config.vcpus).map_err(VmError::Firmware)?;
+        let rsdp = firmware::write_tables(&memory, layout, config.vcpus).map_err(VmError::Firmware)?;
         let entry = loader::load(&memory, layout, rsdp, &source).map_err(VmError::Load)?;
         if config.prefault {
             for range in layout.ram() {
@@ -242,11 +201,22 @@ impl Vm {
         let hyperv = cpuid.hyperv();
         let enlighten = |nested| Enlightened::new(nested, id, hyperv.is_some());
         let enlightened = offer.nested.map(enlighten).transpose()?;
-        let mut machine =
-            Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
+        let setup = chipset_setup(config, offer, &layout, place.now);
+        let mut machine = Machine::new(
+            memory,
+            cpuid,
+            offer.vmx.cr4_has,
+            posts,
+            Arc::new(place.output),
+            MsrBitmap::new()?,
+            setup,
+        );
+        let fw_cfg = FwCfg::new(layout, config.vcpus, &config.command_line);
+        machine.fw_cfg = Some(Mutex::new(fw_cfg));
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
+        devices::plug(&mut machine, config, bundle, place.switches)?;
         if config.exerciser {
-            machine.exercise = Some(Exercise::new(&machine.memory)?);
+            machine.exercise = Some(Exercise::new(&machine.memory, place.restarts)?);
         }
         let ticks = |seconds: NonZeroU32| u64::from(seconds.get()).saturating_mul(offer.tsc_hz);
         let vm = Self {
@@ -370,7 +340,7 @@ fn memory(
         memory.set(current(), range, Content::Ram(ram))?;
     }
     let registers = [LOCAL_APIC_BASE, IO_APIC_BASE].map(|page| page..page + FRAME);
-    for range in registers.into_iter().chain([LEGACY_VIDEO]) {
+    for range in registers.into_iter().chain([LEGACY_VIDEO, DEVICE_MEMORY]) {
         memory.set(current(), range, Content::Device)?;
     }
     Ok(memory)
@@ -378,11 +348,30 @@ fn memory(
 
 fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a>, BundleError> {
     let file = |name: &'a str| Ok(File { name, content: bundle.file(name)? });
+    let module = |module: &'a manifest::Module| {
+        Ok(loader::Module { file: file(&module.file)?, command_line: &module.command_line })
+    };
     Ok(BootSource {
         kernel: file(&config.kernel)?,
         initrd: config.initrd.as_deref().map(file).transpose()?,
+        modules: config.modules.iter().map(module).collect::<Result<_, _>>()?,
         command_line: &config.command_line,
     })
+}
+
+fn chipset_setup(config: &VmConfig, offer: &Offer<'_>, layout: &MemoryLayout, now: u64) -> chipset::Setup {
+    let (mut low_memory, mut high_memory) = (0, 0);
+    for range in layout.ram() {
+        let bytes = range.end - range.start;
+        *if range.start < 1 << 32 { &mut low_memory } else { &mut high_memory } += bytes;
+    }
+    chipset::Setup {
+        hz: offer.tsc_hz,
+        now,
+        wall_clock: offer.wall_clock.seconds_at(now, offer.tsc_hz),
+        contents: Contents { low_memory, high_memory, vcpus: config.vcpus },
+        debug_exit: config.debug_exit,
+    }
 }
 
 fn profile(config: &VmConfig, offer: &Offer<'_>) -> Profile {

@@ -1,35 +1,54 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest takes for firmware: ACPI tables in its memory, the power registers that they tell of, and a few
-//! bytes of code at the reset vector.
+//! What a guest takes for firmware: ACPI and SMBIOS tables in its memory, a few bytes where a BIOS has its data, and code at
+//! the reset vector.
 //!
-//! The guest's machine is *hardware-reduced* ACPI: no fixed registers, no legacy devices, sleep and reset by three
-//! ports. There is an XSDT and no RSDT, which only systems before ACPI 2.0 look for.
+//! | where | what |
+//! |---|---|
+//! | 0x400 | the BIOS data area: where COM1 is, where the extended one is, KiB of conventional memory |
+//! | 0x9FC00 | the extended BIOS data area: its size, and nothing else |
+//! | 0xE0000 | the RSDP, then RSDT, XSDT, FACS, DSDT, FADT, MADT and MCFG, then SMBIOS structures |
+//! | 0xF0000 | the SMBIOS entry point |
+//! | 0xFFFF0 | the reset vector, as real mode reaches it |
 
+mod bios_data;
 mod dsdt;
 mod fadt;
 mod madt;
-pub mod power;
 mod reset_vector;
+mod rsdp;
+mod smbios;
 
+use self::rsdp::Rsdp;
+use crate::devices::pci;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::mmu::Unbacked;
 use crate::vm::memory_layout::FIRMWARE_TABLES;
+use crate::vm::memory_layout::MemoryLayout;
 use acpi_tables::Aml;
-use acpi_tables::rsdp::Rsdp;
-use acpi_tables::xsdt::XSDT;
+use acpi_tables::facs::FACS;
+use acpi_tables::mcfg::MCFG;
 use alloc::vec::Vec;
 use core::fmt;
+use zerocopy::IntoBytes;
 
 const OEM_ID: [u8; 6] = *b"SATORI";
 const OEM_TABLE_ID: [u8; 8] = *b"SATORIVM";
 const OEM_REVISION: u32 = 1;
 
-/// Tables start at multiples of this; the RSDP must at multiples of 16 (ACPI 6.5, 5.2.5.1).
+/// The size of a table's header (ACPI 6.5, 5.2.6).
+const HEADER: u32 = 36;
+
+/// Tables start at multiples of this, as the FACS must; the RSDP must at multiples of 16 (ACPI 6.5, 5.2.5.1 and 5.2.10).
 const ALIGNMENT: u64 = 64;
 
-/// More vCPUs than this are refused: the tables would not fit in the firmware's area.
-pub const MOST_VCPUS: u32 = 4096;
+/// Where the SMBIOS entry point is, and the tables have ended.
+const SMBIOS_ENTRY_POINT: u64 = 0xF_0000;
+
+/// More vCPUs than this are refused: from 255 on they would need other entries in the MADT, for x2APIC alone.
+pub const MOST_VCPUS: u32 = 254;
+
+const _: () = assert!(FIRMWARE_TABLES.start < SMBIOS_ENTRY_POINT && SMBIOS_ENTRY_POINT < FIRMWARE_TABLES.end);
 
 /// Why a guest has no firmware tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,28 +59,54 @@ pub enum FirmwareError {
     Unbacked(Unbacked),
 }
 
-/// Writes the tables and the reset vector's code of a guest with `vcpus` vCPUs, of which each has its number as its APIC ID, into the area
-/// [`FIRMWARE_TABLES`]. Gives the address of the RSDP, which is the area's first byte.
-pub fn write_tables(memory: &impl GuestMemory, vcpus: u32) -> Result<GuestPhysical, FirmwareError> {
-    if vcpus > MOST_VCPUS {
-        return Err(FirmwareError::ManyVcpus(vcpus));
+impl From<Unbacked> for FirmwareError {
+    fn from(unbacked: Unbacked) -> Self {
+        Self::Unbacked(unbacked)
     }
-    let rsdp = FIRMWARE_TABLES.start;
-    let mut area = Area { memory, next: (rsdp + Rsdp::len() as u64).next_multiple_of(ALIGNMENT) };
-    let dsdt = area.write(&dsdt::table())?;
-    let fadt = area.write(&fadt::table(dsdt))?;
-    let madt = area.write(&madt::table(vcpus))?;
+}
 
-    let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-    xsdt.add_entry(fadt);
-    xsdt.add_entry(madt);
-    let xsdt = area.write(&xsdt)?;
+/// Writes all that a guest with that memory and `vcpus` vCPUs finds of firmware; each vCPU has its number as its APIC ID. Gives
+/// the address of the RSDP, which is the first byte of [`FIRMWARE_TABLES`].
+pub fn write_tables(
+    memory: &impl GuestMemory,
+    layout: MemoryLayout,
+    vcpus: u32,
+) -> Result<GuestPhysical, FirmwareError> {
+    let count = u8::try_from(vcpus).ok().filter(|_| vcpus <= MOST_VCPUS);
+    let vcpus = count.ok_or(FirmwareError::ManyVcpus(vcpus))?;
+    let rsdp = GuestPhysical(FIRMWARE_TABLES.start);
+    let mut area = Area { memory, next: (rsdp.0 + size_of::<Rsdp>() as u64).next_multiple_of(ALIGNMENT) };
+    let facs = area.write_table(&FACS::new())?;
+    let dsdt = area.write_table(&dsdt::table())?;
+    let tables = [
+        area.write_table(&fadt::table(facs, dsdt))?,
+        area.write_table(&madt::table(vcpus))?,
+        area.write_table(&mcfg())?,
+    ];
+    let rsdt = area.write_table(&rsdp::rsdt(&tables))?;
+    let xsdt = area.write_table(&rsdp::xsdt(&tables))?;
+    memory.write(rsdp, Rsdp::new(rsdt, xsdt.into()).as_bytes())?;
 
-    let reset_vector = GuestPhysical(reset_vector::ADDRESS);
-    memory.write(reset_vector, &reset_vector::CODE).map_err(FirmwareError::Unbacked)?;
+    let structures = smbios::structures(layout, vcpus);
+    let address = area.write(&structures)?;
+    let entry_point = smbios::EntryPoint::new(address.into(), structures.len() as u32);
+    memory.write(GuestPhysical(SMBIOS_ENTRY_POINT), entry_point.as_bytes())?;
 
-    area.next = rsdp;
-    area.write(&Rsdp::new(OEM_ID, xsdt)).map(GuestPhysical)
+    bios_data::write(memory)?;
+    memory.write(GuestPhysical(reset_vector::ADDRESS), &reset_vector::CODE)?;
+    Ok(rsdp)
+}
+
+fn mcfg() -> MCFG {
+    let mut table = MCFG::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+    let (segment, first_bus, last_bus) = (0, 0, 0);
+    table.add_ecam(pci::ECAM.start, segment, first_bus, last_bus);
+    table
+}
+
+/// What makes the sum of all bytes 0 when it stands in their place for it.
+fn checksum(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |sum: u8, &byte| sum.wrapping_sub(byte))
 }
 
 /// The part of the firmware's area that is still free.
@@ -73,17 +118,21 @@ struct Area<'a, M> {
 
 impl<M: GuestMemory> Area<'_, M> {
     /// Writes a table and gives its address.
-    fn write(&mut self, table: &dyn Aml) -> Result<u64, FirmwareError> {
+    fn write_table(&mut self, table: &dyn Aml) -> Result<u32, FirmwareError> {
         let mut bytes = Vec::new();
         table.to_aml_bytes(&mut bytes);
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<u32, FirmwareError> {
         let address = self.next;
-        self.memory.write(GuestPhysical(address), &bytes).map_err(FirmwareError::Unbacked)?;
         self.next = (address + bytes.len() as u64).next_multiple_of(ALIGNMENT);
         assert!(
-            self.next <= FIRMWARE_TABLES.end,
+            self.next <= SMBIOS_ENTRY_POINT,
             "the tables of {MOST_VCPUS} vCPUs fit in the firmware's area"
         );
-        Ok(address)
+        self.memory.write(GuestPhysical(address), bytes)?;
+        Ok(address as u32)
     }
 }
 

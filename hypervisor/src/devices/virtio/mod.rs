@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtio devices (Virtual I/O Device version 1.2): what a device is to the transport by which a guest's driver finds it.
 
+pub mod block;
+pub mod console;
 pub mod doorbell;
+pub mod entropy;
+#[cfg(test)]
+pub(crate) mod model;
+pub mod net;
 pub mod queue;
+pub mod transport;
 
 use crate::mmu::GuestMemory;
+use crate::mmu::Unbacked;
 use core::fmt;
 use core::fmt::Debug;
 use doorbell::Doorbell;
@@ -59,6 +67,12 @@ pub enum Broken {
     Indirect,
     /// A buffer for the device to read comes after one for it to write.
     Order,
+    /// A buffer has no bytes.
+    Empty,
+    /// A queue's size is no power of two, or more than was offered.
+    Size,
+    /// A part of a queue is not aligned as it must be.
+    Alignment,
     /// A request is not what the device's chapter says.
     Request,
 }
@@ -72,8 +86,17 @@ impl fmt::Display for Broken {
             Self::Overrun => "more is available than the queue holds",
             Self::Indirect => "an indirect table cannot be one",
             Self::Order => "a buffer to read comes after one to write",
+            Self::Empty => "a buffer has no bytes",
+            Self::Size => "a queue's size is no power of two, or more than was offered",
+            Self::Alignment => "a part of a queue is not aligned",
             Self::Request => "a request is not one of this device",
         })
+    }
+}
+
+impl From<Unbacked> for Broken {
+    fn from(_: Unbacked) -> Self {
+        Self::Memory
     }
 }
 
@@ -95,6 +118,25 @@ pub struct Driver<'a> {
     pub features: u64,
     /// How it is interrupted.
     pub interrupts: &'a dyn Interrupts,
+}
+
+impl Driver<'_> {
+    /// Has `work` work on the queue of that index. Shows the driver what that has staged, and interrupts it once for all of
+    /// it, if it wants that: what was done before it broke a rule is done.
+    pub fn work(
+        &self,
+        index: u16,
+        work: impl FnOnce(&mut Queue) -> Result<Served, Broken>,
+    ) -> Result<Served, Broken> {
+        let Some(queue) = self.queues.get(usize::from(index)) else { return Ok(Served::All) };
+        let mut queue = queue.lock();
+        let served = work(&mut queue);
+        queue.publish(self.memory)?;
+        if queue.should_interrupt(self.memory)? {
+            self.interrupts.queue(index);
+        }
+        served
+    }
 }
 
 impl Debug for Driver<'_> {

@@ -21,6 +21,7 @@ use crate::vcpu::exits::exception;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::linear;
 use crate::vm::machine::DevicePage;
+use crate::vm::machine::Machine;
 use crate::vmx::exit::EptQualification;
 use crate::vmx::exit::EventInformation;
 use evmcs::field;
@@ -76,7 +77,7 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
             exception::deliver_again(guest, qualification.nmi_unblocking());
             stale(guest, address, qualification)
         }
-        Fault::Device => on_device(guest, DevicePage::Absent, address, qualification),
+        Fault::Device => on_device(guest, Machine::device_memory(address), address, qualification),
         Fault::Protected => on_device(guest, DevicePage::ReadOnly, address, qualification),
         Fault::Nothing => {
             let rip = guest.vmcs.read(field::GUEST_RIP);
@@ -205,10 +206,18 @@ fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
             guest.state.apic.mmio_read(register, now)
         }
         DevicePage::IoApic => guest.machine.read_io_apic(register),
+        DevicePage::Pci => return read_pci(guest, device, size),
         DevicePage::Absent => return size.truncate(u64::MAX),
         DevicePage::ReadOnly => return read_memory(guest, device, size),
     };
     size.truncate(u64::from(value) >> (8 * (device.offset() & 3)))
+}
+
+/// Registers of PCI functions have many sizes.
+fn read_pci(guest: &Guest<'_>, device: Device, size: Size) -> u64 {
+    let mut value = [0; 8];
+    guest.machine.pci.read_memory(device.address.0, &mut value[..size.bytes()], guest.machine);
+    u64::from_le_bytes(value)
 }
 
 /// What read-only memory holds, for an instruction that reads it and writes to it. What of that is beyond the page is zero.
@@ -220,9 +229,14 @@ fn read_memory(guest: &Guest<'_>, device: Device, size: Size) -> u64 {
     u64::from_le_bytes(value)
 }
 
-/// Only a write of 32 bits to a register's own address reaches it: both manuals leave others undefined.
+/// Only a write of 32 bits to a register's own address reaches it, but for PCI: both manuals leave others undefined.
 fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) {
     let offset = device.offset();
+    if device.page == DevicePage::Pci {
+        let bytes = &value.to_le_bytes()[..size.bytes()];
+        guest.machine.pci.write_memory(device.address.0, bytes, guest.machine);
+        return;
+    }
     if size.bytes() != 4 || offset & 3 != 0 {
         return;
     }
@@ -237,7 +251,7 @@ fn write_device(guest: &mut Guest<'_>, device: Device, size: Size, value: u64) {
                 guest.machine.posts.send(message, None);
             }
         }
-        DevicePage::Absent | DevicePage::ReadOnly => {}
+        DevicePage::Pci | DevicePage::Absent | DevicePage::ReadOnly => {}
     }
 }
 

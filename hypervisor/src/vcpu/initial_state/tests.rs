@@ -8,7 +8,7 @@ use crate::vmx::entry::Registers;
 use hyperv_bindings::enlightened_vmcs::FIELDS;
 use std::collections::BTreeMap;
 
-const PROTECTED_32: EntryState = EntryState::Protected32 { eip: 0x0123_4560, ebx: 0x9000 };
+const PROTECTED_32: EntryState = EntryState::Protected32 { eip: 0x0123_4560, eax: 0x2BAD_B002, ebx: 0x9000 };
 const LONG_64: EntryState = EntryState::Long64 {
     rip: 0x0123_4560,
     rsi: 0x9000,
@@ -85,7 +85,13 @@ fn what_is_left_of_reset_can_be_entered_in_64_bit_mode() {
 #[test]
 fn the_registers_that_the_boot_protocols_name_are_set_and_the_others_are_as_after_reset() {
     for (entry, change) in [
-        (PROTECTED_32, (|registers| registers.rbx = 0x9000) as fn(&mut Registers)),
+        (
+            PROTECTED_32,
+            (|registers| {
+                registers.rax = 0x2BAD_B002;
+                registers.rbx = 0x9000;
+            }) as fn(&mut Registers),
+        ),
         (LONG_64, |registers| registers.rsi = 0x9000),
     ] {
         let (reset, entered) = both(entry);

@@ -47,7 +47,7 @@ const WRITE: Access = Access { read: false, write: true, execute: false };
 fn with_exerciser() -> Model {
     let mut model = Model::long_64();
     let machine = Arc::get_mut(&mut model.machine).expect("nobody else has it yet");
-    machine.exercise = Some(Exercise::new(&machine.memory).expect("the host has memory"));
+    machine.exercise = Some(Exercise::new(&machine.memory, 7).expect("the host has memory"));
     model
 }
 
@@ -104,9 +104,9 @@ fn without_an_exerciser_its_ports_are_absent_and_nothing_is_executed() {
 #[test]
 fn accesses_of_other_widths_are_none_of_the_exercisers() {
     let mut model = with_exerciser();
-    assert!(!model.machine.write_port(COMMAND, 1, MIGRATE).exercise);
-    assert!(!model.machine.write_port(COMMAND, 2, MIGRATE).exercise);
-    assert_eq!(model.machine.read_port(COMMAND, 1).0, 0xff);
+    assert!(!model.machine.write_port(COMMAND, 1, MIGRATE, || 0).exercise);
+    assert!(!model.machine.write_port(COMMAND, 2, MIGRATE, || 0).exercise);
+    assert_eq!(model.machine.read_port(COMMAND, 1, || 0).0, 0xff);
     execute(&mut model.guest());
     assert!(!model.state.moves_on);
 }
@@ -205,7 +205,7 @@ fn the_window_shows_what_was_chosen() {
     assert_eq!(shown(&model), Some(0xb));
     // Nothing beside it.
     assert_eq!(touch(&model, WINDOW_AT - FRAME, READ), Fault::Nothing);
-    assert_eq!(touch(&model, WINDOW_AT + (2 << 20), READ), Fault::Nothing);
+    assert_eq!(touch(&model, WINDOW_AT + (2 << 20), READ), Fault::Device);
 }
 
 #[test]

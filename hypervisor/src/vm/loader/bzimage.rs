@@ -98,7 +98,7 @@ impl<'a> BzImage<'a> {
         params.hdr = self.header.clone();
         params.hdr.type_of_loader = UNKNOWN_LOADER;
         params.hdr.cmd_line_ptr = (COMMAND_LINE.0 as u32).into();
-        if let Some(initrd) = handover.initrd {
+        if let [initrd] = handover.modules {
             params.hdr.ramdisk_image = initrd.address.into();
             params.hdr.ramdisk_size = (initrd.content.len() as u32).into();
         }

@@ -56,6 +56,16 @@ impl Placement {
         }
     }
 
+    /// Takes `bytes` bytes at the first page border behind all that is taken; where that is too high, the highest free one.
+    pub(super) fn claim_behind(&mut self, by: &'static str, bytes: u64) -> Result<u32, Reason> {
+        let end = self.claims.iter().map(|claim| claim.range.end).max().unwrap_or(self.ram.start);
+        let start = end.next_multiple_of(PAGE);
+        match (u32::try_from(start), self.claim(by, start, bytes)) {
+            (Ok(start), Ok(())) => Ok(start),
+            _ => self.claim_highest(by, bytes, u64::MAX),
+        }
+    }
+
     fn taken(&self, range: &Range<u64>) -> Option<&Claim> {
         self.claims.iter().find(|claim| claim.range.start < range.end && range.start < claim.range.end)
     }
@@ -81,16 +91,27 @@ mod tests {
         placement.claim_highest("g", 1, 0xF_FFFF).unwrap_err();
     }
 
+    #[test]
+    fn the_place_behind_all_others_is_taken_or_the_highest() {
+        let mut placement = Placement::new(0x10_0000..0x20_0000);
+        placement.claim("kernel", 0x12_0000, 0x1001).unwrap();
+        assert_eq!(placement.claim_behind("a", 0x1001), Ok(0x12_2000));
+        assert_eq!(placement.claim_behind("b", 1), Ok(0x12_4000));
+        placement.claim("high", 0x1F_F000, 1).unwrap();
+        assert_eq!(placement.claim_behind("c", 0x1001), Ok(0x1F_D000));
+    }
+
     proptest! {
         #[test]
         fn claims_are_in_ram_and_disjoint(
-            asks in prop::collection::vec((any::<bool>(), 0u64..0x30_0000, 1u64..0x8_0000), 1..20),
+            asks in prop::collection::vec((0..3, 0u64..0x30_0000, 1u64..0x8_0000), 1..20),
         ) {
             let mut placement = Placement::new(0x10_0000..0x20_0000);
-            for (fixed, at, bytes) in asks {
-                let _ = match fixed {
-                    true => placement.claim("fixed", at, bytes),
-                    false => placement.claim_highest("highest", bytes, at).map(drop),
+            for (way, at, bytes) in asks {
+                let _ = match way {
+                    0 => placement.claim("fixed", at, bytes),
+                    1 => placement.claim_behind("behind", bytes).map(drop),
+                    _ => placement.claim_highest("highest", bytes, at).map(drop),
                 };
             }
             let mut claims = placement.claims;

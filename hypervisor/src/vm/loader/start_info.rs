@@ -4,22 +4,25 @@
 use super::BOOT_INFORMATION;
 use super::COMMAND_LINE;
 use super::Handover;
+use super::MOST_MODULES;
+use crate::vm::memory_layout::MOST_MAP_ENTRIES;
 use core::mem::offset_of;
+use zerocopy::FromZeros;
 use zerocopy::Immutable;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::byteorder::little_endian::U64;
 
-/// The page with the start info and all that it points to, but for the command line.
-#[derive(IntoBytes, Immutable)]
+/// The page with the start info and all that it points to, but for strings.
+#[derive(FromZeros, IntoBytes, Immutable)]
 #[repr(C)]
 pub(super) struct StartInfoPage {
     start_info: StartInfo,
-    initrd: Module,
-    memory_map: [MemoryMapEntry; 4],
+    modules: [Module; MOST_MODULES],
+    memory_map: [MemoryMapEntry; MOST_MAP_ENTRIES],
 }
 
-#[derive(IntoBytes, Immutable)]
+#[derive(FromZeros, IntoBytes, Immutable)]
 #[repr(C)]
 struct StartInfo {
     magic: U32,
@@ -36,7 +39,7 @@ struct StartInfo {
     _reserved: U32,
 }
 
-#[derive(Default, IntoBytes, Immutable)]
+#[derive(FromZeros, IntoBytes, Immutable)]
 #[repr(C)]
 struct Module {
     address: U64,
@@ -47,7 +50,7 @@ struct Module {
     _reserved: U64,
 }
 
-#[derive(Default, IntoBytes, Immutable)]
+#[derive(FromZeros, IntoBytes, Immutable)]
 #[repr(C)]
 struct MemoryMapEntry {
     address: U64,
@@ -72,30 +75,30 @@ const _: () = assert!(size_of::<StartInfoPage>() <= 4096);
 impl StartInfoPage {
     /// What `handover` says, for a page at [`BOOT_INFORMATION`].
     pub(super) fn new(handover: &Handover<'_>) -> Self {
+        let mut page = Self::new_zeroed();
+        for (slot, module) in page.modules.iter_mut().zip(handover.modules) {
+            slot.address = u64::from(module.address).into();
+            slot.size = (module.content.len() as u64).into();
+            slot.command_line = u64::from(module.string).into();
+        }
         let map = handover.layout.map();
-        let mut memory_map = <[MemoryMapEntry; 4]>::default();
-        for (slot, entry) in memory_map.iter_mut().zip(&map) {
+        for (slot, entry) in page.memory_map.iter_mut().zip(&map) {
             slot.address = entry.range.start.into();
             slot.size = (entry.range.end - entry.range.start).into();
             slot.kind = (entry.kind as u32).into();
         }
-        let initrd = handover.initrd.map_or_else(Module::default, |initrd| Module {
-            address: u64::from(initrd.address).into(),
-            size: (initrd.content.len() as u64).into(),
-            ..Module::default()
-        });
-        let start_info = StartInfo {
+        page.start_info = StartInfo {
             magic: MAGIC.into(),
             version: VERSION.into(),
             flags: 0.into(),
-            modules: u32::from(handover.initrd.is_some()).into(),
-            module_list: (BOOT_INFORMATION.0 + offset_of!(Self, initrd) as u64).into(),
+            modules: (handover.modules.len() as u32).into(),
+            module_list: (BOOT_INFORMATION.0 + offset_of!(Self, modules) as u64).into(),
             command_line: COMMAND_LINE.0.into(),
             rsdp: handover.rsdp.0.into(),
             memory_map: (BOOT_INFORMATION.0 + offset_of!(Self, memory_map) as u64).into(),
             memory_map_entries: (map.len() as u32).into(),
             _reserved: 0.into(),
         };
-        Self { start_info, initrd, memory_map }
+        page
     }
 }

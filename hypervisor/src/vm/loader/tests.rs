@@ -2,6 +2,8 @@
 //! Kernels made for the purpose, loaded into a model of a guest's memory: good ones, and damaged ones.
 
 mod bzimage;
+mod modules;
+mod multiboot;
 mod pvh;
 
 use super::*;
@@ -13,7 +15,11 @@ const MEBIBYTES: u32 = 64;
 const RSDP: GuestPhysical = GuestPhysical(0xE_0000);
 
 /// Where the loaders' own structures are.
-const OWN: core::ops::Range<u64> = 0x1000..0xA000;
+const OWN: core::ops::Range<u64> = 0x1000..0xE000;
+
+/// The memory map that kernels are given: address, size, kind.
+const MAP: [(u64, u64, u32); 4] =
+    [(0, 0x9_FC00, 1), (0x9_FC00, 0x6_0400, 2), (0x10_0000, 0x3F0_0000, 1), (0xE000_0000, 0x10_0000, 2)];
 
 /// A guest's memory in which no byte is zero, so that one that was not cleared is seen.
 fn dirty_memory() -> ModelMemory {
@@ -30,6 +36,7 @@ fn source<'a>(kernel: &'a [u8], initrd: Option<&'a [u8]>, command_line: &'a str)
     BootSource {
         kernel: File { name: "kernel", content: kernel },
         initrd: initrd.map(|content| File { name: "initrd", content }),
+        modules: Vec::new(),
         command_line,
     }
 }
@@ -95,14 +102,14 @@ fn the_file_and_its_fault_are_named() {
     let memory = dirty_memory();
     let kernel = pvh::kernel();
     let say = |source: BootSource<'_>| load_into(&memory, &source).unwrap_err().to_string();
-    assert_eq!(say(source(&kernel, Some(&[]), "")), "initrd: is empty; leave `initrd` out if there is none");
+    assert_eq!(say(source(&kernel, Some(&[]), "")), "initrd: is empty; leave it out");
     assert_eq!(
         say(source(&kernel, None, &"x".repeat(4096))),
         "kernel: takes a command line of at most 4095 bytes, and it is given 4096; shorten `command-line`"
     );
     assert_eq!(
         say(source(b"x", None, "")),
-        "kernel: is neither an ELF kernel with a PVH entry nor a bzImage"
+        "kernel: is neither an ELF kernel nor a bzImage, and has no multiboot header in its first 8192 bytes"
     );
 }
 

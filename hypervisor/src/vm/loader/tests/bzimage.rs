@@ -25,7 +25,7 @@ fn with(at: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Protocol 2.15, 4096 bytes of code and 20 that were appended, to run at 16 MiB and needing 4 MiB there.
-fn kernel() -> Vec<u8> {
+pub(super) fn kernel() -> Vec<u8> {
     let mut file = vec![0xAB; REAL_MODE];
     file[0x1F1..0x26C].fill(0);
     let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
@@ -69,17 +69,17 @@ fn the_boot_parameters_tell_all_that_was_given() {
     load_into(&memory, &source(&kernel(), Some(&[7; 5000]), "quiet")).unwrap();
     let params = memory.bytes(0x2000, 4096);
     assert_eq!(u64_at(&params, 0x070), RSDP.0);
-    assert_eq!((params[0x1E8], params[0x1EF], params[0x210]), (3, 0, 0xFF));
+    assert_eq!((params[0x1E8], params[0x1EF], params[0x210]), (4, 0, 0xFF));
     assert_eq!((u32_at(&params, 0x218), u32_at(&params, 0x21C)), (0x3FF_E000, 5000));
     assert_eq!(u64_at(&params, 0x0C0), 0, "high halves of the initrd's address and size");
     assert_eq!(memory.bytes(0x3FF_E000, 5000), [7; 5000]);
     assert_eq!((u32_at(&params, 0x228), u32_at(&params, 0x0C8)), (0x3000, 0));
     assert_eq!(memory.bytes(0x3000, 6), b"quiet\0");
-    let map: Vec<_> = params[0x2D0..0x2D0 + 60]
+    let map: Vec<_> = params[0x2D0..0x2D0 + 80]
         .chunks(20)
         .map(|entry| (u64_at(entry, 0), u64_at(entry, 8), u32_at(entry, 16)))
         .collect();
-    assert_eq!(map, [(0, 0x9_FC00, 1), (0x9_FC00, 0x6_0400, 2), (0x10_0000, 0x3F0_0000, 1)]);
+    assert_eq!(map, MAP);
     // What the kernel says of itself is handed back to it.
     assert_eq!(params[0x22C..0x26C], kernel()[0x22C..0x26C]);
 }
