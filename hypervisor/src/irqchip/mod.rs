@@ -8,7 +8,6 @@ pub mod delivery;
 pub mod io_apic;
 pub mod local_apic;
 mod message;
-mod vector_set;
 
 pub use message::DeliveryMode;
 pub use message::Destination;

@@ -30,10 +30,16 @@ impl Guest<'_> {
         match self.state.exception.take() {
             Some(exception) => self.inject_exception(exception),
             None if self.inject_nmi() => {}
+            None if self.state.apic_played => {}
             None => self.inject_interrupt(),
         }
-        let (interrupt, nmi) = (self.state.apic.pending().is_some(), self.state.nmi);
-        self.set_windows(interrupt, nmi);
+        let interrupt = if self.state.apic_played {
+            self.offer_interrupts();
+            false
+        } else {
+            self.state.apic.pending().is_some()
+        };
+        self.set_windows(interrupt, self.state.nmi);
     }
 
     /// Takes a message from an I/O APIC or a local APIC that is for this vCPU.

@@ -32,6 +32,7 @@ use crate::mmu::space::Content;
 use crate::mmu::space::Features;
 use crate::mmu::space::GuestSpace;
 use crate::mmu::space::Ram;
+use crate::vcpu::apic_virtualization;
 use crate::vcpu::cpuid::CpuidTable;
 use crate::vcpu::cpuid::CrystalClock;
 use crate::vcpu::cpuid::Offered;
@@ -228,6 +229,10 @@ impl Vm {
         let enlightened = offer.nested.map(enlighten).transpose()?;
         let mut machine =
             Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
+        let controls = if place.pinned { offer.controls } else { offer.shared_controls };
+        if apic_virtualization::is_complete(&controls) {
+            machine.apic_access_page = Some(apic_access_page(&machine.memory)?);
+        }
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
         if config.exerciser {
             machine.exercise = Some(Exercise::new(&machine.memory)?);
@@ -236,7 +241,7 @@ impl Vm {
         let vm = Self {
             name: config.name.clone(),
             machine,
-            controls: if place.pinned { offer.controls } else { offer.shared_controls },
+            controls,
             revision: offer.vmx.revision,
             enlightened,
             timer_input_tick: tick,
@@ -339,6 +344,15 @@ fn memory(
         memory.set(current(), range, Content::Device)?;
     }
     Ok(memory)
+}
+
+/// The page that the guest has where its local APICs are, for a processor that plays them: it tells it by its physical address, and
+/// shows each vCPU its own registers there. In other modes than xAPIC it is memory like any other.
+fn apic_access_page(memory: &GuestSpace) -> Result<u64, OutOfFrames> {
+    let ram = Ram::new(FRAME)?;
+    let backed = ram.back(0).map_err(|_| OutOfFrames { bytes: FRAME })?;
+    memory.set(current(), LOCAL_APIC_BASE..LOCAL_APIC_BASE + FRAME, Content::Played(ram))?;
+    Ok(backed.address)
 }
 
 fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a>, BundleError> {

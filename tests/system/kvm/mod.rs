@@ -37,7 +37,7 @@ struct Payload<'a> {
 impl Payload<'_> {
     /// Adds a bundle, and gives how to run it.
     fn add(&mut self, name: &str, machines: Vec<VirtualMachine>) -> Result<Launch> {
-        let image = self.lab.image(Bundle::Of(Manifest::in_turn(machines)));
+        let image = self.lab.image(Bundle::Of(Manifest::in_turn(machines)), "");
         let launch = Launch { time_limit: TIME_LIMIT, ..image.lay_out(self.folder, name)? };
         self.memory_mib = self.memory_mib.max(launch.memory_mib);
         Ok(launch)
