@@ -56,6 +56,7 @@ use crate::mmu::Coherence;
 use crate::schedule::board::Board;
 use crate::schedule::processor;
 use crate::vcpu;
+use crate::vcpu::apic_virtualization;
 use crate::vcpu::support::Support;
 use crate::vm::Offer;
 use crate::vm::life::Life;
@@ -73,6 +74,7 @@ use enlightenments::consume::Surroundings;
 use enlightenments::consume::Switches;
 use evmcs::NativeInstructions;
 use evmcs::VmcsSlot;
+use evmcs::controls::Controls;
 use log::error;
 use log::info;
 use log::warn;
@@ -187,7 +189,7 @@ fn on_own_stack(state: Start) -> ! {
     let likeness = Likeness::of_this_cpu(clock, vmx, processors);
     let others = others(boot, image, direct_map, &platform, cpus, likeness);
     let Support { controls, shared_controls, nested, provider } =
-        or_stop(Support::choose(&mut hyperv, cpus, vmx.ept));
+        or_stop(Support::choose(&mut hyperv, cpus, vmx.ept, wanted(boot)));
     hyperv.report();
     report::footprint(image, memory_end, cpus.count());
     let coherence = Coherence::new(provider, Box::new(cpus));
@@ -211,6 +213,15 @@ fn switches(boot: &BootInfo) -> Switches {
     // A second word adds to the first.
     let values: Vec<&str> = boot.options("enlightenments").collect();
     Switches::parse(&values.join(","), unknown)
+}
+
+/// The controls that guests run with where there are such, less those that the command line switches off.
+fn wanted(boot: &BootInfo) -> Controls {
+    let wanted = vcpu::controls::wanted();
+    match boot.option("apic-virtualization") {
+        Some("off") => apic_virtualization::with(wanted, false),
+        _ => wanted,
+    }
 }
 
 /// This CPU, ready to run guests.

@@ -21,6 +21,7 @@ use tests::catalogue::CONSOLE_OUTPUT;
 use tests::catalogue::End;
 use tests::catalogue::PROGRAMS;
 use tests::catalogue::Program;
+use tests::catalogue::SOFTWARE_APIC_BENCH_LIMITS;
 use tests::effort;
 use tests::effort::FULL;
 
@@ -36,26 +37,38 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 /// How long the machine may take to power off after its last VM.
 const TIME_TO_POWER_OFF: Duration = Duration::from_secs(30);
 
-/// The machines, and what they run: the usual CPU, alone and with others, and one whose APIC has to be reached in
-/// another way.
-const ROUNDS: [Round; 5] = [
-    Round { name: "guest", processor: Processor::Haswell, cpus: 1, runs: |_| true },
+/// The machines, and what they run: the usual CPU, alone and with others; one whose own APIC has to be reached in another way;
+/// and one that leaves the guests' APICs to software, as an older one has to.
+const ROUNDS: [Round; 7] = [
+    Round::usual("guest", 1),
     Round {
-        name: "guest_without_x2apic",
         processor: Processor::WithoutX2Apic,
-        cpus: 1,
         runs: |program| program.vcpus == 1,
+        ..Round::usual("guest_without_x2apic", 1)
     },
-    Round { name: "guest_on_4_cpus", processor: Processor::Haswell, cpus: 4, runs: |_| true },
-    Round { name: "guest_on_2_cpus", processor: Processor::Haswell, cpus: 2, runs: |_| true },
     Round {
-        name: "guest_on_2_cpus_without_x2apic",
+        unused: SOFTWARE_APIC,
+        bench_limits: SOFTWARE_APIC_BENCH_LIMITS,
+        runs: |program| program.vcpus == 1,
+        ..Round::usual("guest_with_software_apic", 1)
+    },
+    Round::usual("guest_on_4_cpus", 4),
+    Round::usual("guest_on_2_cpus", 2),
+    Round {
         processor: Processor::WithoutX2Apic,
-        cpus: 2,
         // What goes through interrupts between CPUs, the guest's and Satori's own.
         runs: |program| ["ap_start", "ipi", "zap_stress"].contains(&program.name),
+        ..Round::usual("guest_on_2_cpus_without_x2apic", 2)
+    },
+    Round {
+        unused: SOFTWARE_APIC,
+        runs: |program| ["ap_start", "ipi", "zap_stress"].contains(&program.name),
+        ..Round::usual("guest_on_2_cpus_with_software_apic", 2)
     },
 ];
+
+/// What has Satori play guests' local APICs itself.
+const SOFTWARE_APIC: &str = "apic-virtualization=off";
 
 /// Runs all programs that `report` wants.
 ///
@@ -71,25 +84,34 @@ struct Round {
     name: &'static str,
     processor: Processor,
     cpus: u32,
+    /// Words of Satori's command line that have it leave some of that unused.
+    unused: &'static str,
+    bench_limits: &'static [(&'static str, u64)],
     /// Which programs, of those that are made for as many CPUs.
     runs: fn(&Program) -> bool,
 }
 
 impl Round {
+    const fn usual(name: &'static str, cpus: u32) -> Self {
+        let processor = Processor::Haswell;
+        Self { name, processor, cpus, unused: "", bench_limits: BENCH_LIMITS, runs: |_| true }
+    }
+
     fn programs(self) -> impl Iterator<Item = &'static Program> {
         PROGRAMS.iter().filter(move |program| program.cpus.contains(&self.cpus) && (self.runs)(program))
     }
 }
 
 fn run_on(lab: &Lab, report: &mut Report, round: Round) -> Result<()> {
-    let tests = Tests { round: round.name, bench_limits: BENCH_LIMITS, effort: FULL };
+    let tests = Tests { round: round.name, bench_limits: round.bench_limits, effort: FULL };
     let wanted: Vec<&Program> =
         round.programs().filter(|program| report.wants(&tests.name(program))).collect();
     if wanted.is_empty() {
         return Ok(());
     }
     let machines = Manifest::in_turn(declare(lab, &wanted)?);
-    let hardware = Hardware { processor: round.processor, cpus: round.cpus };
+    let Round { processor, cpus, unused, .. } = round;
+    let hardware = Hardware { processor, cpus, unused };
     let mut session = lab.boot(Bundle::Of(machines), hardware)?;
     let lines = judge_all(&mut session, wanted, tests, report)?;
     // The test that all programs of the round make together.

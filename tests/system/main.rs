@@ -80,11 +80,13 @@ const LARGEST_MACHINE_MIB: u32 = 1536;
 struct Hardware {
     processor: Processor,
     cpus: u32,
+    /// Words for Satori's command line, which have it leave some of that unused.
+    unused: &'static str,
 }
 
 impl Default for Hardware {
     fn default() -> Self {
-        Self { processor: Processor::default(), cpus: 1 }
+        Self { processor: Processor::default(), cpus: 1, unused: "" }
     }
 }
 
@@ -95,19 +97,19 @@ struct Lab {
 }
 
 impl Lab {
-    /// Satori with `bundle`.
-    fn image(&self, bundle: Bundle) -> Image {
-        Image { satori: self.satori.clone(), command_line: "when-done=power-off".into(), bundle }
+    /// Satori with `bundle`, and these words beside its usual ones.
+    fn image(&self, bundle: Bundle, words: &str) -> Image {
+        Image { satori: self.satori.clone(), command_line: format!("when-done=power-off {words}"), bundle }
     }
 
     /// Boots Satori with `bundle`, as far as its first words.
     fn boot(&self, bundle: Bundle, hardware: Hardware) -> Result<Session> {
         let folder = tempfile::tempdir()?;
         let iso = folder.path().join("satori.iso");
-        let image = self.image(bundle);
+        let image = self.image(bundle, hardware.unused);
         image.write(&self.workshop, &iso)?;
         let memory_mib = image.machine_memory_mib()?.min(LARGEST_MACHINE_MIB);
-        let Hardware { processor, cpus } = hardware;
+        let Hardware { processor, cpus, .. } = hardware;
         let machine = Machine { iso, processor, cpus, memory_mib };
         let mut session = machine.boot(&self.workshop)?;
         // The emulator has opened the CD once Satori speaks; then its file may go.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The emulator: Bochs 3.0, built from the source in Debian's pool, with two lines mended.
+//! The emulator: Bochs 3.0, built from the source in Debian's pool, with three places mended.
 //!
 //! Debian's own binary is of an older version with known faults in VMX, and a fourth as fast: it has the debugger
 //! and instrumentation built in.
@@ -55,7 +55,15 @@ const COMMIT_AFTER_EXCEPTION: Mend = Mend {
     insert: "  BX_CPU_THIS_PTR prev_rip = RIP;\n  BX_CPU_THIS_PTR speculative_rsp = false;\n",
 };
 
-const MENDS: [Mend; 2] = [MASK_AFTER_ENTRY, COMMIT_AFTER_EXCEPTION];
+/// When an interrupt makes a guest exit that has interrupts off, 3.0 delivers a virtual interrupt that waits instead, though the
+/// guest cannot take it. One that is masked gives way.
+const MASKED_VIRTUAL_INTERRUPT_WAITS: Mend = Mend {
+    file: "cpu/event.cc",
+    after: "  if (BX_CPU_THIS_PTR in_vmx_guest) {\n\n#if BX_SUPPORT_VMX >= 2\n",
+    insert: "    if (! is_unmasked_event_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR)) VMexit_ExtInterrupt();\n    else\n",
+};
+
+const MENDS: [Mend; 3] = [MASK_AFTER_ENTRY, COMMIT_AFTER_EXCEPTION, MASKED_VIRTUAL_INTERRUPT_WAITS];
 
 /// The display of instructions per second stays off: its signal handler logs while the interrupted thread may hold
 /// the log's lock, and then hangs for ever.

@@ -12,7 +12,6 @@ pub mod local_apic;
 mod message;
 mod message_signalled;
 pub mod pic;
-mod vector_set;
 
 pub use message::DeliveryMode;
 pub use message::Destination;

@@ -53,6 +53,8 @@ pub enum Content {
     Rom(Arc<Ram>),
     /// Registers: each access goes to who plays the device.
     Device,
+    /// Registers that the processor plays, which knows them by this page. To software that acts for the guest it is no memory.
+    Played(Arc<Ram>),
 }
 
 /// Memory at a run of guest frames.
@@ -64,6 +66,8 @@ pub struct Memory {
     origin: u64,
     /// The guest may write to it.
     pub writable: bool,
+    /// It is there for the processor, which plays registers in its place.
+    pub played: bool,
     /// Writes are logged.
     pub log: Option<Arc<DirtyLog>>,
 }
@@ -79,14 +83,21 @@ pub struct Slot {
 
 impl Slot {
     fn new(frames: Range<u64>, content: Content) -> Self {
-        let (ram, writable) = match content {
-            Content::Ram(ram) => (ram, true),
-            Content::Rom(ram) => (ram, false),
+        let (ram, writable, played) = match content {
+            Content::Ram(ram) => (ram, true, false),
+            Content::Rom(ram) => (ram, false, false),
+            Content::Played(ram) => (ram, true, true),
             Content::Device => return Self { frames, memory: None },
         };
         assert!(frames.end - frames.start <= ram.frames(), "the RAM is shorter than its place");
         let origin = frames.start;
-        Self { frames, memory: Some(Memory { ram, origin, writable, log: None }) }
+        Self { frames, memory: Some(Memory { ram, origin, writable, played, log: None }) }
+    }
+
+    /// The memory behind it that is the guest's to use.
+    #[must_use]
+    pub fn content(&self) -> Option<&Memory> {
+        self.memory.as_ref().filter(|memory| !memory.played)
     }
 
     /// Whether it has some of `frames`.
@@ -235,7 +246,7 @@ impl Slots {
     #[must_use]
     pub fn with_overlay(&self, page: &OverlayPage, at: Option<u64>) -> Option<Self> {
         let bare = self.bare();
-        if at.is_some_and(|at| find(&bare, at).is_none_or(|slot| slot.memory.is_none())) {
+        if at.is_some_and(|at| find(&bare, at).and_then(Slot::content).is_none()) {
             return None;
         }
         let others = self.overlays.iter().filter(|overlay| !overlay.is_of(page));
@@ -289,7 +300,7 @@ impl Slots {
     pub fn with_logs(&self, frames: &Range<u64>, logged: bool) -> Result<Self, OutOfFrames> {
         let mut slots = self.bare();
         for slot in slots.iter_mut().filter(|slot| slot.meets(frames)) {
-            if let Some(memory) = &mut slot.memory {
+            if let Some(memory) = slot.memory.as_mut().filter(|memory| !memory.played) {
                 memory.log = None;
                 if logged {
                     memory.log = Some(Arc::new(DirtyLog::new(slot.frames.clone())?));
@@ -326,7 +337,7 @@ impl Slots {
     /// Bytes of memory that the guest sees.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let frames = |slot: &Slot| slot.memory.as_ref().map_or(0, |_| slot.frames.end - slot.frames.start);
+        let frames = |slot: &Slot| slot.content().map_or(0, |_| slot.frames.end - slot.frames.start);
         self.slots.iter().map(frames).sum::<u64>() * FRAME
     }
 

@@ -59,7 +59,11 @@ pub fn wanted() -> Controls {
             .with_enable_rdtscp(true)
             .with_enable_invpcid(true)
             .with_use_tsc_scaling(true)
-            .with_pause_loop_exiting(true),
+            .with_pause_loop_exiting(true)
+            .with_virtualize_apic_accesses(true)
+            .with_apic_register_virtualization(true)
+            .with_virtual_interrupt_delivery(true),
+        primary: PrimaryControls::new().with_use_tpr_shadow(true),
         ..Controls::default()
     }
 }

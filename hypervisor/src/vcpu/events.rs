@@ -34,8 +34,13 @@ impl Guest<'_> {
             None if self.inject_nmi() => {}
             None => self.inject_interrupt(),
         }
-        let (interrupt, nmi) = (self.has_interrupt(), self.state.nmi);
-        self.set_windows(interrupt, nmi);
+        let interrupt = if self.state.apic_played {
+            self.offer_interrupts();
+            self.has_external_interrupt()
+        } else {
+            self.has_interrupt()
+        };
+        self.set_windows(interrupt, self.state.nmi);
     }
 
     /// Takes a message from an I/O APIC or a local APIC that is for this vCPU.
@@ -136,6 +141,10 @@ impl Guest<'_> {
             guest.interrupts_enabled() && guest.nothing_comes_first(BLOCKED_FOR_ONE_INSTRUCTION)
         };
         if self.has_external_interrupt() && may(self) && self.inject_external_interrupt() {
+            return;
+        }
+        if self.state.apic_played {
+            // The processor delivers those of the local APIC.
             return;
         }
         let Some(vector) = self.state.apic.pending() else { return };

@@ -126,6 +126,9 @@ impl Guest<'_> {
         // Any register of it may have changed what can be delivered, and what it listens to.
         self.state.attention = true;
         self.publish_address();
+        if self.state.apic_played != self.state.apic.virtual_page().is_some() {
+            self.settle_apic();
+        }
         match effect {
             Effect::None => {}
             Effect::TimerChanged => self.state.timer_changed = true,

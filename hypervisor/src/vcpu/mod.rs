@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One virtual CPU: its state, its run loop, and what it does on each exit.
 
+pub mod apic_virtualization;
 pub mod controls;
 pub mod cpuid;
 pub mod emulate;

@@ -4,6 +4,7 @@
 // UNSAFETY: gives pages to a VMCS and to the slot of a CPU that does not exist.
 #![expect(unsafe_code)]
 
+use crate::irqchip::local_apic::LocalApic;
 use crate::memory::Frames;
 use crate::memory::physical;
 use crate::mmu::GuestMemory;
@@ -138,7 +139,7 @@ impl Model {
         let processor = ProcessorState::at_reset(&machine.cpuid, true);
         Self {
             frame: EntryFrame::default(),
-            state: State::new(apic_id, NonZeroU32::MIN, 0, processor),
+            state: State::new(LocalApic::new(apic_id, apic_id == 0, NonZeroU32::MIN), 0, processor),
             machine,
             neighbours,
             vmcs,

@@ -151,6 +151,7 @@ impl Guest<'_> {
             register.write(&mut self.vmcs, segment);
         }
         write_mode(&mut self.vmcs, Mode { cr0, cr3: 0, cr4: 0, efer: 0 });
+        self.settle_apic();
         let version = self.machine.cpuid.answer(1, 0, || Current {
             osxsave: false,
             xcr0: self.state.processor.xcr0(),

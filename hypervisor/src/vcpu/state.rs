@@ -10,7 +10,6 @@ use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
 use crate::vcpu::processor_state::ProcessorState;
 use crate::vmx::exit::ExitReason;
 use alloc::vec::Vec;
-use core::num::NonZeroU32;
 use enlightenments::offer::registers::VirtualProcessor;
 
 /// Basic exit reasons that have a counter of their own.
@@ -56,6 +55,8 @@ struct Refused {
 pub struct State {
     /// Its local APIC.
     pub apic: LocalApic,
+    /// The processor plays it while the guest runs.
+    pub apic_played: bool,
     /// An exception to be raised at the next entry.
     pub exception: Option<Exception>,
     /// A non-maskable interrupt waits to be delivered.
@@ -98,17 +99,13 @@ pub struct State {
 }
 
 impl State {
-    /// A vCPU after RESET, whose TSC was zero at `started_at` in the machine's time. The one with local APIC 0 is the
-    /// bootstrap processor.
+    /// A vCPU after RESET, with that local APIC, whose TSC was zero at `started_at` in the machine's time.
     #[must_use]
-    pub fn new(
-        apic_id: u32,
-        timer_input_tick: NonZeroU32,
-        started_at: u64,
-        processor: ProcessorState,
-    ) -> Self {
+    pub fn new(apic: LocalApic, started_at: u64, processor: ProcessorState) -> Self {
+        let apic_id = apic.id();
         let mut state = Self {
-            apic: LocalApic::new(apic_id, apic_id == 0, timer_input_tick),
+            apic,
+            apic_played: false,
             exception: None,
             nmi: false,
             external: External::None,

@@ -6,6 +6,7 @@ use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::hyperv::HyperV;
 use crate::mmu::flush::Provider;
+use crate::vcpu::apic_virtualization;
 use crate::vcpu::controls;
 use crate::vm::enlightened::NestedOffer;
 use crate::vmx::capabilities::EptCapabilities;
@@ -33,15 +34,20 @@ pub struct Support {
 }
 
 impl Support {
-    /// Enlightened VMCSs where `hyperv` calls for them and they have a place for all that is required, else ordinary ones. Reports
+    /// With what is `wanted` where there is such a thing. Enlightened VMCSs where `hyperv` calls for them and they have a place for all that is required, else ordinary ones. Reports
     /// the controls that have to be done without.
     ///
     /// # Errors
     /// When the processor lacks something that is required.
-    pub fn choose(hyperv: &mut HyperV, cpus: &Cpus, ept: EptCapabilities) -> Result<Self, MissingControls> {
+    pub fn choose(
+        hyperv: &mut HyperV,
+        cpus: &Cpus,
+        ept: EptCapabilities,
+        mut wanted: Controls,
+    ) -> Result<Self, MissingControls> {
         hyperv.settle_processors(cpus);
         let capabilities = Capabilities::read(&|msr| NativeMsrs.read(msr));
-        let (required, mut wanted) = (controls::required(), controls::wanted());
+        let required = controls::required();
         // A VPID whose mappings cannot be dropped is worse than none: without one every entry and exit drops them.
         wanted.secondary.set_enable_vpid(ept.invvpid_single());
         let negotiate = |allowance| negotiate(required, wanted, &capabilities, allowance);
@@ -68,6 +74,7 @@ impl Support {
         provider: Provider,
     ) -> Self {
         let Negotiated { controls, dropped } = negotiated;
+        let controls = apic_virtualization::with(controls, apic_virtualization::is_complete(&controls));
         for line in dropped.to_string().lines() {
             info!("not used: {line}");
         }

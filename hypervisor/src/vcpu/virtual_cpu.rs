@@ -6,6 +6,7 @@
 
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
+use crate::irqchip::local_apic::LocalApic;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
 use crate::memory::physical;
@@ -97,11 +98,15 @@ impl Vcpu {
         let vmcs_region = unsafe { VmcsRegion::new(page, region.address()) };
         let has_tsc_aux = vm.controls.secondary.enable_rdtscp();
         let processor = ProcessorState::at_reset(&vm.machine.cpuid, has_tsc_aux);
+        let mut apic = LocalApic::new(index as u32, index == 0, vm.timer_input_tick);
+        if vm.machine.apic_access_page.is_some() {
+            apic = apic.in_frame(Frames::one()?);
+        }
         Ok(Self {
             vmcs: vm.vmcs(vmcs_region, index),
             region: Some(region),
             frame: Box::default(),
-            state: State::new(index as u32, vm.timer_input_tick, vm.started_at, processor),
+            state: State::new(apic, vm.started_at, processor),
             vpid,
             residence: Residence::new(),
             share,

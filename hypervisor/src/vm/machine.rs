@@ -106,6 +106,8 @@ pub struct Machine {
     pub cr4_has: u64,
     /// Which MSR accesses exit.
     pub msr_bitmap: MsrBitmap,
+    /// The physical address of the page that the guest has where its local APICs are, if the processor plays them.
+    pub apic_access_page: Option<u64>,
     /// What tells the guest of itself as QEMU would; every machine has it but those of tests.
     pub fw_cfg: Option<Mutex<FwCfg>>,
     /// Its PCI bus.
@@ -143,6 +145,7 @@ impl Machine {
             cpuid,
             cr4_has,
             msr_bitmap,
+            apic_access_page: None,
             fw_cfg: None,
             pci: PciBus::default(),
             uart: Mutex::default(),
@@ -314,7 +317,10 @@ impl Machine {
     #[must_use]
     pub fn device_page(&self, address: GuestPhysical, apic: &LocalApic) -> Option<DevicePage> {
         match address.0 & !(FRAME - 1) {
-            LOCAL_APIC_BASE if apic.mode() == Mode::Xapic => Some(DevicePage::LocalApic),
+            // Where the processor plays it, there is a page that it knows.
+            LOCAL_APIC_BASE if apic.mode() == Mode::Xapic && self.apic_access_page.is_none() => {
+                Some(DevicePage::LocalApic)
+            }
             IO_APIC_BASE => Some(DevicePage::IoApic),
             _ => None,
         }

@@ -42,6 +42,7 @@ use crate::mmu::space::Content;
 use crate::mmu::space::Features;
 use crate::mmu::space::GuestSpace;
 use crate::mmu::space::Ram;
+use crate::vcpu::apic_virtualization;
 use crate::vcpu::cpuid::CpuidTable;
 use crate::vcpu::cpuid::CrystalClock;
 use crate::vcpu::cpuid::Offered;
@@ -213,6 +214,10 @@ impl Vm {
         );
         let fw_cfg = FwCfg::new(layout, config.vcpus, &config.command_line);
         machine.fw_cfg = Some(Mutex::new(fw_cfg));
+        let controls = if place.pinned { offer.controls } else { offer.shared_controls };
+        if apic_virtualization::is_complete(&controls) {
+            machine.apic_access_page = Some(apic_access_page(&machine.memory)?);
+        }
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
         devices::plug(&mut machine, config, bundle, place.switches)?;
         if config.exerciser {
@@ -222,7 +227,7 @@ impl Vm {
         let vm = Self {
             name: config.name.clone(),
             machine,
-            controls: if place.pinned { offer.controls } else { offer.shared_controls },
+            controls,
             revision: offer.vmx.revision,
             enlightened,
             timer_input_tick: tick,
@@ -344,6 +349,15 @@ fn memory(
         memory.set(current(), range, Content::Device)?;
     }
     Ok(memory)
+}
+
+/// The page that the guest has where its local APICs are, for a processor that plays them: it tells it by its physical address, and
+/// shows each vCPU its own registers there. In other modes than xAPIC it is memory like any other.
+fn apic_access_page(memory: &GuestSpace) -> Result<u64, OutOfFrames> {
+    let ram = Ram::new(FRAME)?;
+    let backed = ram.back(0).map_err(|_| OutOfFrames { bytes: FRAME })?;
+    memory.set(current(), LOCAL_APIC_BASE..LOCAL_APIC_BASE + FRAME, Content::Played(ram))?;
+    Ok(backed.address)
 }
 
 fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a>, BundleError> {

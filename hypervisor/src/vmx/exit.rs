@@ -105,6 +105,12 @@ exit_reasons! {
     PAUSE = 40,
     /// Entry failed with a machine check.
     MACHINE_CHECK = 41,
+    /// The guest touched a register of the local APIC that the processor does not play.
+    APIC_ACCESS = 44,
+    /// The guest has ended the handling of an interrupt of which somebody waits to hear.
+    VIRTUALIZED_EOI = 45,
+    /// The guest has written to a register of the local APIC, and what comes of that is ours.
+    APIC_WRITE = 56,
     /// An EPT entry does not allow the access.
     EPT_VIOLATION = 48,
     /// An EPT entry is malformed.
@@ -144,6 +150,27 @@ impl ExitReason {
     pub const fn number(self) -> u32 {
         self.0
     }
+}
+
+/// Exit qualification of an APIC access (SDM vol. 3, "Exit Qualification for APIC-Access VM Exits from Linear Accesses and
+/// Guest-Physical Accesses").
+#[bitfield(u64)]
+pub struct ApicAccessQualification {
+    /// Where in the page, for a linear access.
+    #[bits(12)]
+    pub offset: u64,
+    /// How it was touched: one of [`ApicAccessQualification::READ`] and its like.
+    #[bits(4)]
+    pub kind: u8,
+    #[bits(48)]
+    __: u64,
+}
+
+impl ApicAccessQualification {
+    /// A data read by an instruction.
+    pub const READ: u8 = 0;
+    /// A data write by an instruction.
+    pub const WRITE: u8 = 1;
 }
 
 /// Exit qualification of an I/O instruction (SDM vol. 3, "Exit Qualification for I/O Instructions").

@@ -43,7 +43,7 @@ impl Payload<'_> {
 
     /// Adds a bundle, and gives how to run it.
     fn add_manifest(&mut self, name: &str, manifest: Manifest) -> Result<Launch> {
-        let image = self.lab.image(Bundle::Of(manifest));
+        let image = self.lab.image(Bundle::Of(manifest), "");
         let launch = Launch { time_limit: TIME_LIMIT, ..image.lay_out(self.folder, name)? };
         self.memory_mib = self.memory_mib.max(launch.memory_mib);
         Ok(launch)

@@ -11,6 +11,7 @@ use super::Mode;
 use super::error_status::ApicError;
 use super::interrupt_command::Ipi;
 use super::local_vector::LocalVector;
+use super::register::Register;
 use crate::irqchip::DeliveryMode;
 use crate::irqchip::Message;
 use crate::irqchip::Trigger;
@@ -45,6 +46,7 @@ impl LocalApic {
         if source == LocalSource::Performance {
             // "Local Vector Table": the counters' entry masks itself when it fires.
             self.local_vectors[source as usize].set_masked(true);
+            self.show(Register::LVT_PERFORMANCE);
         }
         match DeliveryMode::from_bits(entry.delivery_mode()) {
             Some(DeliveryMode::Fixed) => self.request(entry.vector(), Trigger::Edge),
@@ -81,7 +83,7 @@ impl LocalApic {
     #[must_use]
     #[inline]
     pub fn pending(&self) -> Option<u8> {
-        let vector = self.irr.highest()?;
+        let vector = self.irr.highest(&self.page)?;
         (vector >> 4 > self.processor_priority() >> 4).then_some(vector)
     }
 
@@ -90,14 +92,19 @@ impl LocalApic {
     /// # Panics
     /// If `vector` was not requested.
     pub fn acknowledge(&mut self, vector: u8) {
-        assert!(self.irr.remove(vector), "vector {vector:#x} was acknowledged but is not pending");
-        self.isr.insert(vector);
+        assert!(
+            self.irr.remove(&self.page, vector),
+            "vector {vector:#x} was acknowledged but is not pending"
+        );
+        self.isr.insert(&self.page, vector);
+        self.requests_changed = true;
     }
 
     /// The delivery of `vector`, which was acknowledged, did not take place: it is requested again.
     pub fn take_back(&mut self, vector: u8) {
-        if self.isr.remove(vector) {
-            self.irr.insert(vector);
+        if self.isr.remove(&self.page, vector) {
+            self.irr.insert(&self.page, vector);
+            self.requests_changed = true;
         }
     }
 
@@ -106,22 +113,27 @@ impl LocalApic {
     #[must_use]
     #[inline]
     pub fn processor_priority(&self) -> u8 {
-        let in_service = self.isr.highest().unwrap_or(0) & 0xF0;
-        self.task_priority.max(in_service)
+        let in_service = self.isr.highest(&self.page).unwrap_or(0) & 0xF0;
+        self.task_priority().max(in_service)
+    }
+
+    #[inline]
+    fn task_priority(&self) -> u8 {
+        self.page.get(Register::TASK_PRIORITY) as u8
     }
 
     /// CR8: the class of the task priority ("Interaction of Task Priorities between CR8 and APIC").
     #[must_use]
     #[inline]
     pub fn cr8(&self) -> u64 {
-        u64::from(self.task_priority >> 4)
+        u64::from(self.task_priority() >> 4)
     }
 
     /// A write to CR8; bits 63:4 are reserved.
     pub fn set_cr8(&mut self, value: u64) -> Result<(), GeneralProtection> {
         match value {
             0..=0xF => {
-                self.task_priority = (value << 4) as u8;
+                self.page.set(Register::TASK_PRIORITY, (value << 4) as u32);
                 Ok(())
             }
             _ => Err(GeneralProtection::ReservedBits(value & !0xF)),
@@ -130,9 +142,10 @@ impl LocalApic {
 
     /// A write to the EOI register ("Signaling Interrupt Servicing Completion").
     pub(super) fn end_of_interrupt(&mut self) -> Effect {
-        let Some(vector) = self.isr.highest() else { return Effect::None };
-        self.isr.remove(vector);
-        if self.tmr.contains(vector) && !self.suppresses_eoi_broadcast() {
+        let Some(vector) = self.isr.highest(&self.page) else { return Effect::None };
+        self.isr.remove(&self.page, vector);
+        self.requests_changed = true;
+        if self.tmr.contains(&self.page, vector) && !self.suppresses_eoi_broadcast() {
             Effect::EndOfInterrupt { vector }
         } else {
             Effect::None
@@ -186,12 +199,13 @@ impl LocalApic {
             self.note_error(ApicError::ReceiveIllegalVector);
             return Delivery::Ignored;
         }
-        self.irr.insert(vector);
+        self.irr.insert(&self.page, vector);
+        self.requests_changed = true;
         match trigger {
             Trigger::Edge => {
-                self.tmr.remove(vector);
+                self.tmr.remove(&self.page, vector);
             }
-            Trigger::Level => self.tmr.insert(vector),
+            Trigger::Level => self.tmr.insert(&self.page, vector),
         }
         Delivery::Interrupt
     }

@@ -17,10 +17,13 @@ mod local_vector;
 mod msr;
 mod page;
 mod register;
+mod register_page;
 mod registers;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod vector_set;
+mod virtualization;
 
 pub use address::Address;
 pub use base::LOCAL_APIC_BASE;
@@ -29,13 +32,15 @@ pub use general_protection::GeneralProtection;
 pub use local_vector::LocalSource;
 
 use super::Message;
-use super::vector_set::VectorSet;
 use base::ApicBase;
 use core::num::NonZeroU32;
 use error_status::ErrorStatus;
 use interrupt_command::InterruptCommand;
 use local_vector::LocalVector;
+use register::Register;
+use register_page::RegisterPage;
 use timer::Timer;
+use vector_set::VectorSet;
 
 /// What a guest's write to its local APIC asks of the rest of the VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +90,13 @@ pub struct LocalApic {
     /// Whether this is the bootstrap processor's.
     bootstrap: bool,
     base: ApicBase,
+    /// Where the task priority and the three sets are, and what the other registers show.
+    page: RegisterPage,
     irr: VectorSet,
     isr: VectorSet,
     tmr: VectorSet,
-    task_priority: u8,
+    /// The sets have changed by our hand since [`Self::take_changed_requests`] was asked.
+    requests_changed: bool,
     spurious_vector: u32,
     /// The register of xAPIC mode; in x2APIC mode the ID decides.
     logical_destination: u32,
@@ -107,35 +115,49 @@ impl LocalApic {
     /// divider).
     #[must_use]
     pub fn new(id: u32, bootstrap: bool, input_tick: NonZeroU32) -> Self {
-        Self {
+        let mut apic = Self {
             id,
             bootstrap,
             base: ApicBase::at_reset(bootstrap),
-            irr: VectorSet::default(),
-            isr: VectorSet::default(),
-            tmr: VectorSet::default(),
-            task_priority: 0,
-            spurious_vector: 0xFF,
+            page: RegisterPage::own(),
+            irr: VectorSet::empty(Register::INTERRUPT_REQUEST),
+            isr: VectorSet::empty(Register::IN_SERVICE),
+            tmr: VectorSet::empty(Register::TRIGGER_MODE),
+            requests_changed: true,
+            spurious_vector: 0,
             logical_destination: 0,
-            destination_format: u32::MAX,
+            destination_format: 0,
             interrupt_command: InterruptCommand::default(),
             local_vectors: [LocalVector::RESET; LocalSource::COUNT],
             errors: ErrorStatus::default(),
             timer: Timer::new(input_tick),
-        }
+        };
+        apic.init();
+        apic
     }
 
     /// RESET: everything is as [`Self::new`] made it ("Local APIC State After Power-Up or Reset").
     pub fn reset(&mut self) {
-        *self = Self::new(self.id, self.bootstrap, self.timer.input_tick());
+        self.base = ApicBase::at_reset(self.bootstrap);
+        self.init();
     }
 
     /// INIT: as RESET, but IA32_APIC_BASE is kept, and so the mode ("Local APIC State After an INIT Reset
     /// ("Wait-for-SIPI" State)").
     pub fn init(&mut self) {
-        let base = self.base;
-        self.reset();
-        self.base = base;
+        self.page.clear();
+        for set in [&mut self.irr, &mut self.isr, &mut self.tmr] {
+            set.forget();
+        }
+        self.requests_changed = true;
+        self.spurious_vector = 0xFF;
+        self.logical_destination = 0;
+        self.destination_format = u32::MAX;
+        self.interrupt_command = InterruptCommand::default();
+        self.local_vectors = [LocalVector::RESET; LocalSource::COUNT];
+        self.errors = ErrorStatus::default();
+        self.timer = Timer::new(self.timer.input_tick());
+        self.show_all();
     }
 
     /// Whether it is the bootstrap processor's, whatever the guest has written to IA32_APIC_BASE.
@@ -175,6 +197,7 @@ impl LocalApic {
             }
             (Mode::Xapic, Mode::X2apic) => {
                 self.interrupt_command = self.interrupt_command.with_high(0);
+                self.show_all();
                 Ok(Effect::None)
             }
             _ => Ok(Effect::None),

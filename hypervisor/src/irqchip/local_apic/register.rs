@@ -17,6 +17,9 @@ impl Register {
     pub(super) const LOGICAL_DESTINATION: Self = Self(0x0D);
     pub(super) const DESTINATION_FORMAT: Self = Self(0x0E);
     pub(super) const SPURIOUS_VECTOR: Self = Self(0x0F);
+    pub(super) const IN_SERVICE: Self = Self(0x10);
+    pub(super) const TRIGGER_MODE: Self = Self(0x18);
+    pub(super) const INTERRUPT_REQUEST: Self = Self(0x20);
     pub(super) const ERROR_STATUS: Self = Self(0x28);
     pub(super) const INTERRUPT_COMMAND: Self = Self(0x30);
     pub(super) const INTERRUPT_COMMAND_HIGH: Self = Self(0x31);
@@ -41,24 +44,25 @@ impl Register {
         (0x800..=0x83F).contains(&index).then_some(Self((index & 0x3F) as u8))
     }
 
-    /// Which eighth of the in-service register this is.
-    pub(super) fn in_service_word(self) -> Option<u8> {
-        eighth_from(0x10, self.0)
+    /// Its number.
+    #[inline]
+    pub(super) fn number(self) -> usize {
+        usize::from(self.0)
     }
 
-    /// Which eighth of the trigger mode register this is.
-    pub(super) fn trigger_mode_word(self) -> Option<u8> {
-        eighth_from(0x18, self.0)
+    /// The register so many further on.
+    ///
+    /// # Panics
+    /// If that is none.
+    #[inline]
+    pub(super) fn further(self, by: u8) -> Self {
+        Self(self.0 + by)
     }
 
-    /// Which eighth of the interrupt request register this is.
-    pub(super) fn interrupt_request_word(self) -> Option<u8> {
-        eighth_from(0x20, self.0)
+    /// Whether it is a word of the in-service, trigger mode or interrupt request register.
+    pub(super) fn is_of_vectors(self) -> bool {
+        (Self::IN_SERVICE.0..Self::ERROR_STATUS.0).contains(&self.0)
     }
-}
-
-fn eighth_from(first: u8, number: u8) -> Option<u8> {
-    number.checked_sub(first).filter(|&word| word < 8)
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ impl LocalApic {
         let value = match register {
             Register::ID => self.visible_id(),
             Register::VERSION => VERSION,
-            Register::TASK_PRIORITY => u32::from(self.task_priority),
+            Register::TASK_PRIORITY => self.page.get(register),
+            _ if register.is_of_vectors() => self.page.get(register),
             Register::PROCESSOR_PRIORITY => u32::from(self.processor_priority()),
             Register::ARBITRATION_PRIORITY | Register::REMOTE_READ | Register::END_OF_INTERRUPT => 0,
             Register::LOGICAL_DESTINATION => self.visible_logical_destination(),
@@ -33,11 +34,11 @@ impl LocalApic {
             Register::SPURIOUS_VECTOR => self.spurious_vector,
             Register::ERROR_STATUS => self.errors.shown(),
             Register::INTERRUPT_COMMAND => self.interrupt_command.low(),
-            Register::INTERRUPT_COMMAND_HIGH => self.interrupt_command.high(),
+            Register::INTERRUPT_COMMAND_HIGH => self.page.get(register),
             Register::INITIAL_COUNT => self.timer.initial_count(),
             Register::CURRENT_COUNT => self.timer.current_count(self.timer_mode(), now),
             Register::DIVIDE_CONFIGURATION => self.timer.divide(),
-            _ => return self.read_of_many(register),
+            _ => return LocalSource::of_register(register).map(|source| self.local_vector(source).into()),
         };
         Some(value)
     }
@@ -45,6 +46,12 @@ impl LocalApic {
     /// A write; returns what the VM has to do about it. Reserved bits are dropped, and so is a write to a
     /// register that is read-only.
     pub(super) fn write(&mut self, register: Register, value: u32, now: u64) -> Effect {
+        let effect = self.take(register, value, now);
+        self.show(register);
+        effect
+    }
+
+    fn take(&mut self, register: Register, value: u32, now: u64) -> Effect {
         match register {
             Register::END_OF_INTERRUPT => return self.end_of_interrupt(),
             Register::INTERRUPT_COMMAND => {
@@ -53,8 +60,9 @@ impl LocalApic {
             }
             Register::INTERRUPT_COMMAND_HIGH => {
                 self.interrupt_command = self.interrupt_command.with_high(value);
+                self.show_command_high();
             }
-            Register::TASK_PRIORITY => self.task_priority = value as u8,
+            Register::TASK_PRIORITY => self.page.set(register, value & 0xFF),
             Register::LOGICAL_DESTINATION => self.logical_destination = value & 0xFF00_0000,
             Register::DESTINATION_FORMAT => self.destination_format = value | 0x0FFF_FFFF,
             Register::SPURIOUS_VECTOR => return self.write_spurious_vector(value, now),
@@ -108,16 +116,6 @@ impl LocalApic {
         if self.mode() == Mode::X2apic { x2apic_logical_id(self.id) } else { self.logical_destination }
     }
 
-    /// The registers that come in groups.
-    fn read_of_many(&self, register: Register) -> Option<u32> {
-        let in_service = register.in_service_word().map(|word| self.isr.word(word));
-        let trigger_mode = || register.trigger_mode_word().map(|word| self.tmr.word(word));
-        let interrupt_request = || register.interrupt_request_word().map(|word| self.irr.word(word));
-        let local_vector =
-            || LocalSource::of_register(register).map(|source| self.local_vector(source).into());
-        in_service.or_else(trigger_mode).or_else(interrupt_request).or_else(local_vector)
-    }
-
     /// An APIC that software disables masks its local vectors; they stay so when it is enabled again ("Local
     /// APIC State After It Has Been Software Disabled").
     fn write_spurious_vector(&mut self, value: u32, now: u64) -> Effect {
@@ -129,6 +127,7 @@ impl LocalApic {
         for entry in &mut self.local_vectors {
             entry.set_masked(true);
         }
+        self.show_all();
         Effect::TimerChanged
     }
 

@@ -9,6 +9,7 @@ use crate::mmu::GuestPhysical;
 use crate::mmu::Unbacked;
 use crate::mmu::paging::NotNow;
 use crate::mmu::slots::Memory;
+use crate::mmu::slots::Slot;
 use crate::mmu::slots::Slots;
 use core::ops::Range;
 
@@ -47,7 +48,7 @@ impl Part {
     }
 
     fn memory<'s>(&self, slots: &'s Slots) -> Result<&'s Memory, Unbacked> {
-        slots.find(self.frame()).and_then(|slot| slot.memory.as_ref()).ok_or(self.unbacked())
+        slots.find(self.frame()).and_then(Slot::content).ok_or(self.unbacked())
     }
 
     fn writable<'s>(&self, slots: &'s Slots) -> Result<&'s Memory, Unbacked> {

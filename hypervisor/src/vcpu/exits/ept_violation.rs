@@ -2,6 +2,7 @@
 //! An access that the extended page tables do not allow: a device's registers, or nothing at all.
 
 use crate::cpu::number::current;
+use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::memory::FRAME;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
@@ -22,6 +23,7 @@ use crate::vcpu::guest::Guest;
 use crate::vcpu::linear;
 use crate::vm::machine::DevicePage;
 use crate::vm::machine::Machine;
+use crate::vmx::exit::ApicAccessQualification;
 use crate::vmx::exit::EptQualification;
 use crate::vmx::exit::EventInformation;
 use evmcs::field;
@@ -117,17 +119,31 @@ fn on_device(
     address: GuestPhysical,
     qualification: EptQualification,
 ) -> Result<(), End> {
-    // A page walk, a fetch or the delivery of an event: no instruction that could be played.
-    let by_data_access = qualification.linear_valid()
-        && qualification.final_access()
-        && !qualification.fetch()
-        && !EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION)).valid();
-    let undecodable = End::Undecodable { address, rip: guest.vmcs.read(field::GUEST_RIP) };
-    if !by_data_access {
-        return Err(undecodable);
-    }
+    // Else a page walk or a fetch: no instruction that could be played.
+    let by_data_access =
+        qualification.linear_valid() && qualification.final_access() && !qualification.fetch();
     let access = if qualification.write() { DeviceAccess::Write } else { DeviceAccess::Read };
-    match play(guest, Device { page, address }, access, undecodable) {
+    play_on(guest, Device { page, address }, by_data_access.then_some(access))
+}
+
+/// The guest touched a register of its local APIC that the processor plays all but a few registers of.
+pub fn access_apic(guest: &mut Guest<'_>, qualification: ApicAccessQualification) -> Result<(), End> {
+    let address = GuestPhysical(LOCAL_APIC_BASE + qualification.offset());
+    let access = match qualification.kind() {
+        ApicAccessQualification::READ => Some(DeviceAccess::Read),
+        ApicAccessQualification::WRITE => Some(DeviceAccess::Write),
+        _ => None,
+    };
+    play_on(guest, Device { page: DevicePage::LocalApic, address }, access)
+}
+
+/// Plays the access that an instruction made to a device, if one did.
+fn play_on(guest: &mut Guest<'_>, device: Device, access: Option<DeviceAccess>) -> Result<(), End> {
+    let undecodable = End::Undecodable { address: device.address, rip: guest.vmcs.read(field::GUEST_RIP) };
+    // The delivery of an event is no instruction either.
+    let delivers = EventInformation::from(guest.vmcs.read(field::IDT_VECTORING_INFORMATION)).valid();
+    let Some(access) = access.filter(|_| !delivers) else { return Err(undecodable) };
+    match play(guest, device, access, undecodable) {
         Err(Stop::End(end)) => Err(end),
         Err(Stop::Raise(exception)) => {
             guest.raise(exception);

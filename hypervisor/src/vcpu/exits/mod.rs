@@ -11,6 +11,8 @@ mod tsc;
 mod vmcall;
 mod xsetbv;
 
+pub use ept_violation::access_apic;
+
 use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::guest::Guest;
@@ -40,6 +42,10 @@ pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
             Ok(())
         }
         ExitReason::EPT_VIOLATION => ept_violation::handle(guest),
+        ExitReason::APIC_WRITE => {
+            guest.apic_written();
+            Ok(())
+        }
         ExitReason::INTERRUPT_WINDOW | ExitReason::NMI_WINDOW => {
             guest.state.attention = true;
             Ok(())
@@ -52,6 +58,8 @@ pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
 fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     match reason {
         ExitReason::CONTROL_REGISTER => return control_register::handle(guest),
+        ExitReason::APIC_ACCESS => return guest.access_apic(),
+        ExitReason::VIRTUALIZED_EOI => guest.end_played_interrupt(),
         ExitReason::XSETBV => xsetbv::handle(guest),
         // PAUSE, or a loop of it: the exit comes instead of the instruction (SDM vol. 3, "Instructions That Cause VM Exits
         // Conditionally"), which does nothing else.

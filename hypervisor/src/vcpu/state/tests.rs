@@ -3,11 +3,12 @@
 
 use super::*;
 use crate::vcpu::model;
+use core::num::NonZeroU32;
 use hyperv_bindings::msr;
 
 fn state(apic_id: u32, started_at: u64) -> State {
     let processor = ProcessorState::at_reset(&model::cpuid(false), true);
-    State::new(apic_id, NonZeroU32::MIN, started_at, processor)
+    State::new(LocalApic::new(apic_id, apic_id == 0, NonZeroU32::MIN), started_at, processor)
 }
 
 /// Something else in every field; one that is added fails to compile until it is here.
@@ -27,7 +28,8 @@ fn use_all(state: &mut State) {
         misc_enable,
         virtual_processor,
         processor,
-        // What this CPU owes, where it is to go on, what L0 was told, and statistics: no state of a processor.
+        // Who plays the APIC, what this CPU owes, where it is to go on, what L0 was told, and statistics: no state of a processor.
+        apic_played: _,
         flush_guest_physical: _,
         moves_on: _,
         msr_bitmap_seen: _,

@@ -115,6 +115,21 @@ fn devices_and_nothing_are_told_apart_and_take_nothing() {
 }
 
 #[test]
+fn what_the_processor_plays_is_mapped_and_is_no_memory_to_anybody_else() {
+    let machine = Machine::with_ram(4);
+    let ram = Ram::new(FRAME).unwrap();
+    let address = ram.back(0).unwrap().address;
+    machine.put(100, Content::Played(ram), 1);
+    let place = GuestPhysical(100 * FRAME);
+    assert_eq!(machine.reaches_memory(100, true), address, "it is told by where it is");
+    assert_eq!(machine.space.read(place, &mut [0; 4]), Err(Unbacked { address: place }));
+    assert_eq!(machine.space.write(place, &[0; 4]), Err(Unbacked { address: place }));
+    let page = OverlayPage::writable().unwrap();
+    assert!(machine.space.overlay(ME, &page, Some(100)).is_err());
+    assert_eq!(machine.space.bytes(), 4 * FRAME);
+}
+
+#[test]
 fn the_same_ram_is_seen_at_two_places_and_again_later() {
     let machine = Machine::new(true);
     let (alpha, beta) = (Ram::new(FRAME).unwrap(), Ram::new(FRAME).unwrap());

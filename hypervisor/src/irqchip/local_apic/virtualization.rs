@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A local APIC that the processor plays while the guest runs: what it is told before an entry, and what it asks for by an
+//! exit (SDM vol. 3, "APIC Virtualization and Virtual Interrupts").
+//!
+//! In xAPIC mode the processor has the page: it reads registers from there, delivers the highest vector of the IRR, and
+//! carries out EOI and writes to the task priority. What it leaves to software comes by an exit after the write was made.
+
+use super::Effect;
+use super::LocalApic;
+use super::Mode;
+use super::register::Register;
+use super::register_page::RegisterPage;
+use crate::memory::Frames;
+use core::mem;
+
+/// The registers that the processor shows from the page, apart from those that it keeps itself.
+const SHOWN: [Register; 15] = [
+    Register::ID,
+    Register::VERSION,
+    Register::LOGICAL_DESTINATION,
+    Register::DESTINATION_FORMAT,
+    Register::SPURIOUS_VECTOR,
+    Register::ERROR_STATUS,
+    Register::INTERRUPT_COMMAND,
+    Register::LVT_TIMER,
+    Register::LVT_THERMAL,
+    Register::LVT_PERFORMANCE,
+    Register::LVT_LINT0,
+    Register::LVT_LINT1,
+    Register::LVT_ERROR,
+    Register::INITIAL_COUNT,
+    Register::DIVIDE_CONFIGURATION,
+];
+
+impl LocalApic {
+    /// Has the registers stand in a frame, for a processor that plays them. After RESET.
+    #[must_use]
+    pub fn in_frame(mut self, frame: Frames) -> Self {
+        self.page = RegisterPage::Frame(frame);
+        self.init();
+        self
+    }
+
+    /// The frame that the processor is to have while the guest runs: where there is one, and in xAPIC mode.
+    #[must_use]
+    #[inline]
+    pub fn virtual_page(&self) -> Option<u64> {
+        self.page.address().filter(|_| self.mode() == Mode::Xapic)
+    }
+
+    /// Whether the sets have changed by our hand since this was asked last, so that the processor has to be told.
+    #[inline]
+    pub fn take_changed_requests(&mut self) -> bool {
+        mem::take(&mut self.requests_changed)
+    }
+
+    /// The guest interrupt status with which the processor goes on: the highest vector that is requested, and the highest in
+    /// service ("Guest Interrupt Status").
+    #[must_use]
+    pub fn interrupt_status(&self) -> u16 {
+        let requesting = self.irr.highest(&self.page).unwrap_or(0);
+        let servicing = self.isr.highest(&self.page).unwrap_or(0);
+        u16::from(servicing) << 8 | u16::from(requesting)
+    }
+
+    /// The vectors whose EOI exits, 64 in a word: those that an I/O APIC waits for.
+    #[must_use]
+    pub fn eoi_exits(&self) -> [u64; 4] {
+        match self.suppresses_eoi_broadcast() {
+            true => [0; 4],
+            false => [0, 1, 2, 3].map(|quarter| self.tmr.quarter(&self.page, quarter)),
+        }
+    }
+
+    /// The processor has made a guest's write of 32 bits at `offset` in the page, and leaves it to us what comes of it. `now` is
+    /// the guest's TSC.
+    pub fn written(&mut self, offset: u64, now: u64) -> Effect {
+        let Some(register) = Register::at_offset(offset) else { return Effect::None };
+        // Of writes to the destination it does not tell.
+        let high = self.page.get(Register::INTERRUPT_COMMAND_HIGH);
+        self.interrupt_command = self.interrupt_command.with_high(high);
+        self.mmio_write(offset, self.page.get(register), now)
+    }
+
+    /// Has the page show a register that stands elsewhere.
+    #[inline]
+    pub(super) fn show(&self, register: Register) {
+        if !matches!(register, Register::END_OF_INTERRUPT | Register::TASK_PRIORITY) {
+            self.show_rare(register);
+        }
+    }
+
+    fn show_rare(&self, register: Register) {
+        if SHOWN.contains(&register) {
+            // None of these depends on the time.
+            let value = self.read(register, 0).unwrap_or(0);
+            self.page.set(register, value);
+        }
+    }
+
+    /// Has the page show the destination, which stands there alone while the processor plays the APIC.
+    pub(super) fn show_command_high(&self) {
+        self.page.set(Register::INTERRUPT_COMMAND_HIGH, self.interrupt_command.high());
+    }
+
+    /// Has the page show all of them.
+    pub(super) fn show_all(&self) {
+        SHOWN.into_iter().for_each(|register| self.show(register));
+        self.show_command_high();
+    }
+}
