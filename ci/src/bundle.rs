@@ -60,6 +60,8 @@ pub struct VirtualMachine {
     pub prefault: bool,
     /// Whether its guest sees Hyper-V's interface.
     pub hyperv: bool,
+    /// Whether it has QEMU's isa-debug-exit.
+    pub debug_exit: bool,
 }
 
 /// The manifest as it is written.
@@ -85,6 +87,8 @@ struct Declaration<'a> {
     prefault: bool,
     #[serde(skip_serializing_if = "is_off")]
     hyperv: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    debug_exit: bool,
 }
 
 fn is_off(switch: &bool) -> bool {
@@ -106,6 +110,7 @@ impl VirtualMachine {
             exerciser: false,
             prefault: false,
             hyperv: false,
+            debug_exit: false,
         }
     }
 
@@ -134,6 +139,7 @@ impl VirtualMachine {
             exerciser: self.exerciser,
             prefault: self.prefault,
             hyperv: self.hyperv,
+            debug_exit: self.debug_exit,
         }
     }
 }
