@@ -143,12 +143,11 @@ impl Counter {
 
     /// The counting element, as software reads it.
     pub(super) fn read(&self, tick: u64) -> u16 {
-        let settled = self.settled(tick);
-        let (count, passed) = (u64::from(settled.count), settled.passed(tick));
+        let (count, passed) = self.position(tick);
         let value = match self.mode {
             // Each half of the period is counted in steps of two, from an even number on.
             Mode::SquareWave => {
-                let half = settled.high_ticks();
+                let half = high_ticks(count);
                 let passed = if passed < half { passed } else { passed - half };
                 (count & !1).saturating_sub(2 * passed)
             }
@@ -164,8 +163,7 @@ impl Counter {
 
     /// OUT.
     pub(super) fn output(&self, tick: u64) -> bool {
-        let settled = self.settled(tick);
-        let (count, passed) = (u64::from(settled.count), settled.passed(tick));
+        let (count, passed) = self.position(tick);
         match (self.mode, self.phase) {
             (Mode::InterruptOnTerminalCount, Phase::Waits) => false,
             (Mode::InterruptOnTerminalCount | Mode::OneShot, Phase::Since(_) | Phase::Held(_)) => {
@@ -174,7 +172,7 @@ impl Counter {
             // A gate that is low holds the output high.
             (_, Phase::Waits) | (Mode::RateGenerator | Mode::SquareWave, Phase::Held(_)) => true,
             (Mode::RateGenerator, _) => passed + 1 != count,
-            (Mode::SquareWave, _) => passed < settled.high_ticks(),
+            (Mode::SquareWave, _) => passed < high_ticks(count),
             (Mode::SoftwareStrobe | Mode::HardwareStrobe, _) => passed != count,
         }
     }
@@ -199,12 +197,20 @@ impl Counter {
         (first > tick).then_some(first)
     }
 
-    /// Ticks since it was loaded.
-    fn passed(&self, tick: u64) -> u64 {
+    /// What is counted down from, and the ticks since it was loaded; of periods, in the one that it is in.
+    #[inline]
+    fn position(&self, tick: u64) -> (u64, u64) {
+        let count = u64::from(self.count);
         match self.phase {
-            Phase::Waits => 0,
-            Phase::Since(start) => tick.saturating_sub(start),
-            Phase::Held(passed) => passed,
+            Phase::Waits => (count, 0),
+            Phase::Since(start) => {
+                let passed = tick.saturating_sub(start);
+                if passed >= count && self.mode.is_periodic() {
+                    return self.without_periods(start, tick).position(tick);
+                }
+                (count, passed)
+            }
+            Phase::Held(passed) => (count, passed),
         }
     }
 
@@ -242,11 +248,11 @@ impl Counter {
         self.next = None;
         self.phase = if self.gate || self.mode.is_triggered() { Phase::Since(start) } else { Phase::Held(0) };
     }
+}
 
-    /// How long a square wave is high: the longer half of an odd period.
-    fn high_ticks(&self) -> u64 {
-        u64::from(self.count).div_ceil(2)
-    }
+/// How long a square wave is high: the longer half of an odd period.
+fn high_ticks(period: u64) -> u64 {
+    period.div_ceil(2)
 }
 
 /// Four decimal digits. One above 9 counts as what it is, and so may a whole of nothing; there is at least one tick.
