@@ -166,7 +166,7 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             1 => Just(Step::MakeRoom),
-            40 => (0..120_u16, any::<usize>()).prop_map(|(mac, place)| Step::Learn { mac, place }),
+            40 => (0..60_u16, any::<usize>()).prop_map(|(mac, place)| Step::Learn { mac, place }),
             1 => any::<usize>().prop_map(|place| Step::Forget { place }),
         ]
     }
@@ -174,7 +174,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_address_is_where_it_was_seen_last_unless_its_place_has_seen_too_many(
-            steps in prop::collection::vec(step(), 1..400),
+            steps in prop::collection::vec(step(), 1..200),
         ) {
             let (mut addresses, mut model) = (Addresses::default(), Model::default());
             addresses.make_room(1);
@@ -195,7 +195,7 @@ mod tests {
                         model.0[place % places].clear();
                     }
                 }
-                for number in 0..120 {
+                for number in 0..60 {
                     prop_assert_eq!(addresses.place(mac(number)), model.place(mac(number)));
                 }
             }

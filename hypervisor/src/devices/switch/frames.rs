@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec;
 use core::fmt;
 
-/// Bytes of memory, in which each frame takes [`LENGTH`] bytes more than it has.
+/// Bytes of memory, of which each frame takes two more than it has.
 pub const CAPACITY: usize = 64 << 10;
 /// Bytes of the number before each frame that tells its length.
 const LENGTH: usize = size_of::<u16>();
