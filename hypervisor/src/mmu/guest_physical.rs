@@ -49,4 +49,8 @@ pub trait GuestMemory {
     /// Replaces the eight bytes at `address`, a multiple of eight, if they are `current`; tells whether they were. What
     /// another vCPU does meanwhile comes before or after, never between.
     fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked>;
+
+    /// Runs `act` once, for which many accesses cost less. What the guest is about to lose stays until that is over: `act` does
+    /// not last long, and waits for no lock.
+    fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory));
 }

@@ -147,6 +147,10 @@ impl GuestMemory for ModelMemory {
         }
         Ok(equal)
     }
+
+    fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
+        act(self);
+    }
 }
 
 mod tests {

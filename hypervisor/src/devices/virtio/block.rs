@@ -15,6 +15,7 @@ use super::Occasion;
 use super::Served;
 use super::queue::Chain;
 use super::queue::Queue;
+use crate::mmu::GuestMemory;
 use disk::Disk;
 use spin::Mutex;
 use zerocopy::Immutable;
@@ -105,16 +106,20 @@ impl Block {
     }
 
     /// Carries out requests until there are none, or it is enough for now.
-    fn carry_out(&self, queue: &mut Queue, driver: &Driver<'_>) -> Result<Served, Broken> {
-        let State { disk, chain } = &mut *self.state.lock();
+    fn carry_out(
+        &self,
+        queue: &mut Queue,
+        State { disk, chain }: &mut State,
+        memory: &dyn GuestMemory,
+    ) -> Result<Served, Broken> {
         let mut bytes = 0;
         for _ in 0..REQUESTS_AT_ONCE {
-            if !queue.pop_or_await(driver.memory, chain)? {
+            if !queue.pop_or_await(memory, chain)? {
                 return Ok(Served::All);
             }
             bytes += chain.readable() + chain.writable();
-            let written = request::carry_out(driver.memory, chain, disk, &self.name)?;
-            queue.stage(driver.memory, chain, written)?;
+            let written = request::carry_out(memory, chain, disk, &self.name)?;
+            queue.stage(memory, chain, written)?;
             if bytes >= BYTES_AT_ONCE {
                 break;
             }
@@ -155,10 +160,14 @@ impl Device for Block {
     fn serve(&self, _: Occasion, driver: &Driver<'_>) -> Result<Served, Broken> {
         let Some(queue) = driver.queues.first() else { return Ok(Served::All) };
         let mut queue = queue.lock();
-        let served = self.carry_out(&mut queue, driver);
-        // What was done before the driver broke a rule is done.
-        queue.publish(driver.memory)?;
-        if queue.should_interrupt(driver.memory)? {
+        let mut state = self.state.lock();
+        let (mut served, mut interrupt) = (Ok(Served::All), Ok(false));
+        driver.memory.hold(&mut |memory| {
+            served = self.carry_out(&mut queue, &mut state, memory);
+            // What was done before the driver broke a rule is done.
+            interrupt = queue.publish(memory).and_then(|()| queue.should_interrupt(memory));
+        });
+        if interrupt? {
             driver.interrupts.queue(0);
         }
         served

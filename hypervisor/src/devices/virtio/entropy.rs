@@ -15,6 +15,7 @@ use super::queue::Chain;
 use super::queue::Queue;
 use crate::cpu::random::NoRandom;
 use crate::cpu::random::Random;
+use crate::mmu::GuestMemory;
 use generator::Generator;
 use spin::Mutex;
 
@@ -42,28 +43,6 @@ impl Entropy {
         let generator = Generator::new(random)?;
         Ok(Self(Mutex::new(State { generator, chain: Chain::new(QUEUE) })))
     }
-
-    fn fill(&self, queue: &mut Queue, driver: &Driver<'_>) -> Result<Served, Broken> {
-        let State { generator, chain } = &mut *self.0.lock();
-        for _ in 0..REQUESTS_AT_ONCE {
-            if !queue.pop_or_await(driver.memory, chain)? {
-                return Ok(Served::All);
-            }
-            let wanted = chain.writable().min(REQUEST_BYTES) as usize;
-            if wanted == 0 {
-                return Err(Broken::Request);
-            }
-            let mut left = wanted;
-            while left > 0 {
-                let mut piece = [0; PIECE];
-                let piece = &mut piece[..left.min(PIECE)];
-                generator.fill(piece);
-                left -= chain.write(driver.memory, piece)?;
-            }
-            queue.stage(driver.memory, chain, wanted as u32)?;
-        }
-        Ok(Served::More)
-    }
 }
 
 impl Device for Entropy {
@@ -86,12 +65,42 @@ impl Device for Entropy {
     fn serve(&self, _: Occasion, driver: &Driver<'_>) -> Result<Served, Broken> {
         let Some(queue) = driver.queues.first() else { return Ok(Served::All) };
         let mut queue = queue.lock();
-        let served = self.fill(&mut queue, driver);
-        // What was done before the driver broke a rule is done.
-        queue.publish(driver.memory)?;
-        if queue.should_interrupt(driver.memory)? {
+        let mut state = self.0.lock();
+        let (mut served, mut interrupt) = (Ok(Served::All), Ok(false));
+        driver.memory.hold(&mut |memory| {
+            served = fill(&mut queue, &mut state, memory);
+            // What was done before the driver broke a rule is done.
+            interrupt = queue.publish(memory).and_then(|()| queue.should_interrupt(memory));
+        });
+        if interrupt? {
             driver.interrupts.queue(0);
         }
         served
     }
+}
+
+/// Answers requests until there are none, or it is enough for now.
+fn fill(
+    queue: &mut Queue,
+    State { generator, chain }: &mut State,
+    memory: &dyn GuestMemory,
+) -> Result<Served, Broken> {
+    for _ in 0..REQUESTS_AT_ONCE {
+        if !queue.pop_or_await(memory, chain)? {
+            return Ok(Served::All);
+        }
+        let wanted = chain.writable().min(REQUEST_BYTES) as usize;
+        if wanted == 0 {
+            return Err(Broken::Request);
+        }
+        let mut left = wanted;
+        while left > 0 {
+            let mut piece = [0; PIECE];
+            let piece = &mut piece[..left.min(PIECE)];
+            generator.fill(piece);
+            left -= chain.write(memory, piece)?;
+        }
+        queue.stage(memory, chain, wanted as u32)?;
+    }
+    Ok(Served::More)
 }

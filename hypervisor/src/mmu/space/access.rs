@@ -6,11 +6,13 @@ use crate::cpu::number;
 use crate::memory::FRAME;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
+use crate::mmu::Kick;
 use crate::mmu::Unbacked;
 use crate::mmu::paging::NotNow;
 use crate::mmu::slots::Memory;
 use crate::mmu::slots::Slot;
 use crate::mmu::slots::Slots;
+use core::cell::Cell;
 use core::ops::Range;
 
 /// Why an access does not come to its end.
@@ -53,28 +55,6 @@ impl Part {
         Unbacked { address: self.address }
     }
 
-    fn memory<'s>(&self, slots: &'s Slots) -> Result<&'s Memory, Unbacked> {
-        slots.find(self.frame()).and_then(Slot::content).ok_or(self.unbacked())
-    }
-
-    fn writable<'s>(&self, slots: &'s Slots) -> Result<&'s Memory, Unbacked> {
-        self.memory(slots).ok().filter(|memory| memory.writable).ok_or(self.unbacked())
-    }
-
-    fn read(&self, slots: &Slots, buffer: &mut [u8]) -> Result<(), Unbacked> {
-        let memory = self.memory(slots)?;
-        memory.ram.read(memory.index(self.frame()), self.offset(), &mut buffer[self.bytes.clone()]);
-        Ok(())
-    }
-
-    fn write(&self, slots: &Slots, bytes: &[u8]) -> Result<(), Stop> {
-        let memory = self.writable(slots)?;
-        let frame = memory.index(self.frame());
-        self.brought(memory.ram.write(frame, self.offset(), &bytes[self.bytes.clone()]))?;
-        memory.mark_written(self.frame());
-        Ok(())
-    }
-
     /// What became of an attempt to bring the memory.
     fn brought<R>(&self, result: Result<R, NotNow>) -> Result<R, Stop> {
         result.map_err(|reason| match reason {
@@ -98,65 +78,134 @@ fn parts(address: GuestPhysical, len: usize) -> impl Iterator<Item = Result<Part
     })
 }
 
-impl GuestSpace {
-    /// Carries out an access within a section, again and again while memory is under way that it needs.
-    fn access<R>(&self, mut act: impl FnMut(&Slots) -> Result<R, Stop>) -> Result<R, Unbacked> {
+/// A guest's memory as it is while a section lasts: what was found once need not be looked for again.
+struct Held<'s> {
+    slots: &'s Slots,
+    /// Where the last access was.
+    last: Cell<Option<&'s Slot>>,
+    kick: &'s dyn Kick,
+}
+
+impl<'s> Held<'s> {
+    fn find(&self, frame: u64) -> Option<&'s Slot> {
+        let last = self.last.get().filter(|slot| slot.frames.contains(&frame));
+        let slot = last.or_else(|| self.slots.find(frame));
+        self.last.set(slot);
+        slot
+    }
+
+    fn readable(&self, part: &Part) -> Result<&'s Memory, Unbacked> {
+        self.find(part.frame()).and_then(Slot::content).ok_or(part.unbacked())
+    }
+
+    fn writable(&self, part: &Part) -> Result<&'s Memory, Unbacked> {
+        self.readable(part).ok().filter(|memory| memory.writable).ok_or(part.unbacked())
+    }
+
+    fn read_part(&self, part: &Part, buffer: &mut [u8]) -> Result<(), Unbacked> {
+        let memory = self.readable(part)?;
+        memory.ram.read(memory.index(part.frame()), part.offset(), &mut buffer[part.bytes.clone()]);
+        Ok(())
+    }
+
+    fn write_part(&self, part: &Part, bytes: &[u8]) -> Result<(), Stop> {
+        let memory = self.writable(part)?;
+        let frame = memory.index(part.frame());
+        part.brought(memory.ram.write(frame, part.offset(), &bytes[part.bytes.clone()]))?;
+        memory.mark_written(part.frame());
+        Ok(())
+    }
+
+    fn try_write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Stop> {
+        if let Some(part) = Part::whole(address, bytes.len()) {
+            return self.write_part(&part, bytes);
+        }
+        // All of it can be written before any is.
+        for part in parts(address, bytes.len()) {
+            let part = part?;
+            let memory = self.writable(&part)?;
+            part.brought(memory.ram.back(memory.index(part.frame())))?;
+        }
+        for part in parts(address, bytes.len()) {
+            self.write_part(&part?, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn try_compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Stop> {
+        assert!(address.0.is_multiple_of(8), "a word begins at a multiple of its size");
+        let part = Part { address, bytes: 0..8 };
+        let memory = self.writable(&part)?;
+        let word = (part.offset() / 8) as usize;
+        let exchanged = memory.ram.compare_exchange(memory.index(part.frame()), word, current, new);
+        let exchanged = part.brought(exchanged)?;
+        if exchanged {
+            memory.mark_written(part.frame());
+        }
+        Ok(exchanged)
+    }
+
+    /// Does it again and again while memory is under way that it needs. Who brings that waits for nobody, and so not for the end
+    /// of this section.
+    fn until_brought<R>(&self, act: impl Fn() -> Result<R, Stop>) -> Result<R, Unbacked> {
         loop {
-            match self.with_slots(number::current(), &mut act) {
+            match act() {
                 Ok(done) => return Ok(done),
                 Err(Stop::Unbacked(unbacked)) => return Err(unbacked),
-                Err(Stop::Busy) => self.coherence().kick.relax(),
+                Err(Stop::Busy) => self.kick.relax(),
             }
         }
     }
 }
 
-impl GuestMemory for GuestSpace {
+impl GuestMemory for Held<'_> {
     fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
-        self.with_slots(number::current(), |slots| {
-            if let Some(part) = Part::whole(address, buffer.len()) {
-                return part.read(slots, buffer);
-            }
-            for part in parts(address, buffer.len()) {
-                part?.memory(slots)?;
-            }
-            for part in parts(address, buffer.len()) {
-                part?.read(slots, buffer)?;
-            }
-            Ok(())
-        })
+        if let Some(part) = Part::whole(address, buffer.len()) {
+            return self.read_part(&part, buffer);
+        }
+        for part in parts(address, buffer.len()) {
+            self.readable(&part?)?;
+        }
+        for part in parts(address, buffer.len()) {
+            self.read_part(&part?, buffer)?;
+        }
+        Ok(())
     }
 
     fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
-        self.access(|slots| {
-            if let Some(part) = Part::whole(address, bytes.len()) {
-                return part.write(slots, bytes);
-            }
-            // All of it can be written before any is.
-            for part in parts(address, bytes.len()) {
-                let part = part?;
-                let memory = part.writable(slots)?;
-                part.brought(memory.ram.back(memory.index(part.frame())))?;
-            }
-            for part in parts(address, bytes.len()) {
-                part?.write(slots, bytes)?;
-            }
-            Ok(())
-        })
+        self.until_brought(|| self.try_write(address, bytes))
     }
 
     fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
-        assert!(address.0.is_multiple_of(8), "a word begins at a multiple of its size");
-        let part = Part { address, bytes: 0..8 };
-        self.access(|slots| {
-            let memory = part.writable(slots)?;
-            let word = (part.offset() / 8) as usize;
-            let exchanged = memory.ram.compare_exchange(memory.index(part.frame()), word, current, new);
-            let exchanged = part.brought(exchanged)?;
-            if exchanged {
-                memory.mark_written(part.frame());
-            }
-            Ok(exchanged)
-        })
+        self.until_brought(|| self.try_compare_exchange(address, current, new))
+    }
+
+    fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
+        act(self);
+    }
+}
+
+impl GuestSpace {
+    fn held<R>(&self, act: impl FnOnce(&Held<'_>) -> R) -> R {
+        let kick = &*self.coherence().kick;
+        self.with_slots(number::current(), |slots| act(&Held { slots, last: Cell::new(None), kick }))
+    }
+}
+
+impl GuestMemory for GuestSpace {
+    fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
+        self.held(|memory| memory.read(address, buffer))
+    }
+
+    fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
+        self.held(|memory| memory.write(address, bytes))
+    }
+
+    fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
+        self.held(|memory| memory.compare_exchange(address, current, new))
+    }
+
+    fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
+        self.held(|memory| act(memory));
     }
 }

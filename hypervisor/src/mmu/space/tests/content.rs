@@ -57,6 +57,32 @@ fn what_software_writes_is_read_by_it_and_by_the_guest() {
 }
 
 #[test]
+fn memory_that_is_held_is_what_it_is_at_each_address() {
+    let machine = Machine::with_ram(2);
+    let rom = Ram::new(FRAME).unwrap();
+    rom.write(0, 0, &[7]).unwrap();
+    machine.put(8, Content::Rom(rom), 1);
+    machine.put(9, Content::Ram(Ram::new(FRAME).unwrap()), 1);
+    machine.space.hold(&mut |memory| {
+        let read = |address| {
+            let mut byte = [0];
+            memory.read(address, &mut byte).map(|()| byte[0])
+        };
+        for round in 1..4 {
+            memory.write(at(1), &[round]).unwrap();
+            assert_eq!(memory.write(at(8), &[round]), Err(Unbacked { address: at(8) }));
+            assert_eq!((read(at(8)), read(at(1))), (Ok(7), Ok(round)));
+            assert_eq!(memory.compare_exchange(at(9), u64::from(round) - 1, round.into()), Ok(true));
+            assert_eq!((read(at(9)), read(at(2))), (Ok(round), Err(Unbacked { address: at(2) })));
+            assert_eq!(machine.space.read(at(1), &mut [0]), Ok(()), "sections nest");
+        }
+    });
+    let mut byte = [0];
+    machine.space.read(at(1), &mut byte).unwrap();
+    assert_eq!(byte, [3]);
+}
+
+#[test]
 fn a_write_that_leaves_ram_writes_nothing_and_names_the_place() {
     let machine = Machine::with_ram(2);
     machine.put(3, Content::Device, 1);

@@ -115,6 +115,10 @@ impl GuestMemory for Shared {
     fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
         self.memory.compare_exchange(address, current, new)
     }
+
+    fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
+        act(self);
+    }
 }
 
 /// How a device goes about its work.
