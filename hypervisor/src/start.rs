@@ -38,6 +38,7 @@ use crate::cpu::power;
 use crate::cpu::stop;
 use crate::cpu::trampoline::Trampoline;
 use crate::cpu::vector;
+use crate::cpu::wall_clock::WallClock;
 use crate::hyperv;
 use crate::hyperv::HyperV;
 use crate::hyperv::L0Clock;
@@ -77,7 +78,7 @@ use log::error;
 use log::info;
 use log::warn;
 
-// SAFETY: here it is given to the UART's driver, the PIC's mask, the timers and the power-off, none of which writes memory.
+// SAFETY: here it is given to the UART's driver, the PIC's mask, the timers, the clock and the power-off, none of which writes memory.
 // The ports of power-off and of the ACPI timer are those that firmware names, which is believed in that.
 const PORTS: NativePorts = unsafe { NativePorts::new() };
 /// The first parameter of a crash that is reported to L0: "SATORI", so that one finds it in its log.
@@ -198,7 +199,8 @@ fn on_own_stack(state: Start) -> ! {
     })));
     cpu.use_vmcss(nested);
     let tsc_hz = clock.tsc_hz();
-    let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, nested };
+    let wall_clock = WallClock::read(&PORTS, cpu.apic.timeline().now());
+    let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, wall_clock, nested };
     let when_done = WhenDone::new(boot, hyperv, platform.power_off);
     let archive = bundle(boot, image, direct_map);
     if archive.is_none() {

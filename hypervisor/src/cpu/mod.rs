@@ -36,6 +36,7 @@ pub mod timeline;
 #[cfg(target_os = "none")]
 pub mod trampoline;
 pub mod tsc_offset;
+pub mod wall_clock;
 
 pub use cpus::Cpus;
 pub use number::CpuNumber;

@@ -70,6 +70,20 @@ impl DeliveryMode {
         }
     }
 
+    /// As a register's three-bit field has it.
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        match self {
+            Self::Fixed => 0b000,
+            Self::LowestPriority => 0b001,
+            Self::Smi => 0b010,
+            Self::Nmi => 0b100,
+            Self::Init => 0b101,
+            Self::StartUp => 0b110,
+            Self::ExtInt => 0b111,
+        }
+    }
+
     /// Whether the message ends as a vector in a local APIC's IRR.
     #[must_use]
     pub fn carries_vector(self) -> bool {

@@ -13,6 +13,11 @@ pub enum End {
     PoweredOff,
     /// The guest asked to be reset.
     Reset,
+    /// The guest ended its machine by isa-debug-exit.
+    DebugExit {
+        /// The status of QEMU's process.
+        status: u8,
+    },
     /// The guest's interrupt table could not even take a double fault.
     TripleFault {
         /// Where it was.
@@ -92,6 +97,7 @@ impl fmt::Display for End {
         match *self {
             Self::PoweredOff => write!(f, "powered off"),
             Self::Reset => write!(f, "reset"),
+            Self::DebugExit { status } => write!(f, "debug exit, status {status}"),
             Self::TripleFault { rip } => write!(f, "triple fault at {rip:#x}"),
             Self::Nothing { address, access, rip } => {
                 write!(f, "{access} of {address}, where neither memory nor a device is, at {rip:#x}")

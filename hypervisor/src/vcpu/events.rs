@@ -5,6 +5,7 @@ use crate::architecture::cr0;
 use crate::architecture::rflags;
 use crate::irqchip::Message;
 use crate::irqchip::local_apic::Delivery;
+use crate::irqchip::local_apic::LocalSource;
 use crate::vcpu::end::End;
 use crate::vcpu::exception::Exception;
 use crate::vcpu::exits::exception::DEBUG;
@@ -13,6 +14,7 @@ use crate::vcpu::guest::BLOCKED_FOR_ONE_INSTRUCTION;
 use crate::vcpu::guest::DEBUG_TRAP;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::state::Activity;
+use crate::vcpu::state::External;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::event;
 use evmcs::controls::PrimaryControls;
@@ -32,18 +34,32 @@ impl Guest<'_> {
             None if self.inject_nmi() => {}
             None => self.inject_interrupt(),
         }
-        let (interrupt, nmi) = (self.state.apic.pending().is_some(), self.state.nmi);
+        let (interrupt, nmi) = (self.has_interrupt(), self.state.nmi);
         self.set_windows(interrupt, nmi);
     }
 
     /// Takes a message from an I/O APIC or a local APIC that is for this vCPU.
     pub fn accept(&mut self, message: Message) -> Result<(), End> {
-        match self.state.apic.accept(message) {
+        let delivery = self.state.apic.accept(message);
+        self.take(delivery)
+    }
+
+    /// Looks at the wires to the first vCPU's local APIC: INTR of the 8259As, where LINT0 is not in ExtINT mode.
+    pub fn see_wires(&mut self) -> Result<(), End> {
+        if self.index() == 0 && self.machine.lines.take_risen() {
+            let delivery = self.state.apic.signal(LocalSource::Lint0);
+            return self.take(delivery);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, delivery: Delivery) -> Result<(), End> {
+        match delivery {
             Delivery::Interrupt => self.state.attention = true,
             Delivery::Nmi => self.take_nmi(),
             Delivery::Init => return self.take_init(),
             Delivery::StartUp { page } => self.start_up(page),
-            // This machine has no system-management mode and no 8259A.
+            // This machine has no system-management mode; and the 8259As are looked at before each injection.
             Delivery::Smi | Delivery::ExtInt | Delivery::Ignored => {}
         }
         Ok(())
@@ -69,7 +85,7 @@ impl Guest<'_> {
         let nmi_allowed = || self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE) & BLOCKED_BY_NMI == 0;
         let debug_trap = || self.vmcs.read(field::GUEST_PENDING_DEBUG_EXCEPTIONS) & DEBUG_TRAP != 0;
         self.state.exception.is_some()
-            || self.state.apic.pending().is_some() && self.interrupts_enabled()
+            || self.has_interrupt() && self.interrupts_enabled()
             || self.state.nmi && nmi_allowed()
             || debug_trap()
     }
@@ -114,13 +130,48 @@ impl Guest<'_> {
         deliverable
     }
 
+    /// Those of the 8259As come first: no priority holds them back.
     fn inject_interrupt(&mut self) {
-        let Some(vector) = self.state.apic.pending() else { return };
-        if self.interrupts_enabled() && self.nothing_comes_first(BLOCKED_FOR_ONE_INSTRUCTION) {
-            self.state.apic.acknowledge(vector);
-            let kind = event::EXTERNAL_INTERRUPT;
-            self.inject(EventInformation::new().with_vector(vector).with_kind(kind).with_valid(true));
+        let may = |guest: &Self| {
+            guest.interrupts_enabled() && guest.nothing_comes_first(BLOCKED_FOR_ONE_INSTRUCTION)
+        };
+        if self.has_external_interrupt() && may(self) && self.inject_external_interrupt() {
+            return;
         }
+        let Some(vector) = self.state.apic.pending() else { return };
+        if may(self) {
+            self.state.apic.acknowledge(vector);
+            self.state.external = External::None;
+            self.inject_vector(vector);
+        }
+    }
+
+    /// Takes the vector from the 8259As, unless they have thought better of it.
+    fn inject_external_interrupt(&mut self) -> bool {
+        let vector = match self.state.external {
+            External::Waits(vector) => Some(vector),
+            _ => self.machine.lines.acknowledge_external(),
+        };
+        if let Some(vector) = vector {
+            self.state.external = External::Injected(vector);
+            self.inject_vector(vector);
+        }
+        vector.is_some()
+    }
+
+    fn inject_vector(&mut self, vector: u8) {
+        let kind = event::EXTERNAL_INTERRUPT;
+        self.inject(EventInformation::new().with_vector(vector).with_kind(kind).with_valid(true));
+    }
+
+    /// Whether there is an interrupt that would be injected, if only the guest took interrupts.
+    fn has_interrupt(&self) -> bool {
+        self.state.apic.pending().is_some() || self.has_external_interrupt()
+    }
+
+    fn has_external_interrupt(&self) -> bool {
+        matches!(self.state.external, External::Waits(_))
+            || self.machine.lines.external_reaches(self.index(), &self.state.apic)
     }
 
     /// Whether none of these blocks, and no debug exception of the instruction before waits: that is delivered first (SDM

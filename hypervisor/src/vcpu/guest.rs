@@ -175,7 +175,7 @@ impl Guest<'_> {
     }
 
     /// Shows the other vCPUs what its local APIC listens to.
-    fn publish_address(&self) {
+    pub fn publish_address(&self) {
         self.machine.posts.of(self.index()).set_address(self.state.apic.address());
     }
 

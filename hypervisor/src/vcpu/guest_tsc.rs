@@ -48,6 +48,14 @@ impl GuestTsc {
         self.at(tsc())
     }
 
+    /// The machine's time now.
+    // As for `now`.
+    #[inline(never)]
+    #[must_use]
+    pub fn machine_time(&self) -> u64 {
+        self.timeline.now()
+    }
+
     /// When it stands at `now`: the machine's time when it will have reached `deadline`.
     #[inline]
     #[must_use]

@@ -22,8 +22,11 @@ const FLAT_DATA: Segment = Segment { selector: BOOT_DS, ..FLAT_DATA_32 };
 const PROTECTED: u64 = cr0::ET | cr0::PE;
 const LONG_MODE: u64 = efer::LME | efer::LMA;
 
-/// Sets what the entry state names. The rest is left as [`Guest::reset`] has it.
+/// Sets what the entry state names, and has the 8259As' interrupts pass through the local APIC, as firmware does. The rest is
+/// left as [`Guest::reset`] has it.
 pub fn write(guest: &mut Guest<'_>, entry: EntryState) {
+    guest.state.apic.enter_virtual_wire_mode();
+    guest.publish_address();
     match entry {
         EntryState::Protected32 { eip, ebx } => {
             write_mode(&mut guest.vmcs, Mode { cr0: PROTECTED, cr3: 0, cr4: 0, efer: 0 });

@@ -25,6 +25,7 @@ use crate::vcpu::guest::Guest;
 use crate::vcpu::linear_flush::LinearFlush;
 use crate::vcpu::virtual_cpu::not_ours;
 use crate::vm::Vm;
+use crate::vm::machine::Machine;
 use crate::vmx::entry;
 use crate::vmx::exit::ExitReason;
 use crate::vmx::processor::Invept;
@@ -82,8 +83,11 @@ impl Vcpu {
         self.vm.wakes(self.index);
         let Cpu { number, slot, processor, apic, .. } = cpu;
         let machine = &self.vm.machine;
-        if self.index == 0 && machine.posts.take_work() {
-            machine.work();
+        if self.index == 0 {
+            if machine.posts.take_work() {
+                machine.work();
+            }
+            serve_devices(machine, apic);
         }
         let linear_flush = &machine.posts.of(self.index).linear_flush;
         linear_flush.begin_run(*number);
@@ -230,6 +234,7 @@ impl Runner<'_> {
         }
         self.check_limit(guest)?;
         guest.take_mail()?;
+        guest.see_wires()?;
         if guest.index() == 0 && guest.machine.posts.is_work_asked() {
             // Devices touch guest memory, and take their time.
             return Err(Left::Turn.into());
@@ -243,7 +248,8 @@ impl Runner<'_> {
         if mem::take(&mut guest.state.flush_guest_physical) {
             self.drop_guest_physical(self.place.root.generation());
         }
-        if mem::take(&mut guest.state.timer_changed) {
+        let machines_changed = guest.index() == 0 && guest.machine.chipset.take_deadline_changed();
+        if mem::take(&mut guest.state.timer_changed) || machines_changed {
             self.arm(guest);
         }
         if mem::take(&mut guest.state.moves_on) {
@@ -294,6 +300,9 @@ impl Runner<'_> {
     fn after_interrupt(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
         if self.apic.may_have_fired() {
             guest.state.change_timer();
+            if guest.index() == 0 {
+                serve_devices(guest.machine, self.apic);
+            }
         }
         if self.turn.until.is_some_and(|until| until <= self.apic.timeline().now()) {
             return Err(Left::Turn.into());
@@ -311,13 +320,22 @@ impl Runner<'_> {
     }
 
     /// Raises the guest's timer interrupt if it is due, and sets this CPU's timer for when it will be, or for what else this
-    /// CPU has to do.
+    /// CPU has to do: the timers of devices are the first vCPU's.
     fn arm(&mut self, guest: &mut Guest<'_>) {
         let now = guest.state.tsc.now();
         guest.state.apic.expire(now);
         let due = guest.state.timer_deadline(now);
-        self.deadline = due.into_iter().chain(self.vm.limit.map(|limit| limit.deadline)).min();
+        let devices = if guest.index() == 0 { guest.machine.next_deadline() } else { None };
+        self.deadline = due.into_iter().chain(devices).chain(self.vm.limit.map(|limit| limit.deadline)).min();
         self.apic.set_timer(self.deadline.into_iter().chain(self.turn.until).min());
+    }
+}
+
+/// The first vCPU's CPU does what the timers of devices have due, out of the guest: what they send finds nobody away.
+fn serve_devices(machine: &Machine, apic: &LocalApic) {
+    let now = apic.timeline().now();
+    if machine.next_deadline().is_some_and(|deadline| deadline <= now) {
+        machine.expire(now);
     }
 }
 

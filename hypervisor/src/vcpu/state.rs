@@ -31,6 +31,17 @@ pub enum Activity {
     WaitForSipi,
 }
 
+/// The last interrupt that was injected, if it was the 8259As'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum External {
+    /// It was the local APIC's.
+    None,
+    /// It had this vector.
+    Injected(u8),
+    /// Its delivery did not take place: they were told that it was taken, and so it comes again with this vector.
+    Waits(u8),
+}
+
 /// An access that was refused though the tables permit it.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
@@ -49,6 +60,8 @@ pub struct State {
     pub exception: Option<Exception>,
     /// A non-maskable interrupt waits to be delivered.
     pub nmi: bool,
+    /// Whether the last interrupt was the 8259As'.
+    pub external: External,
     /// Something may have become deliverable: look before the next entry.
     pub attention: bool,
     /// The local APIC's deadline may have changed: arm the timer anew.
@@ -98,6 +111,7 @@ impl State {
             apic: LocalApic::new(apic_id, apic_id == 0, timer_input_tick),
             exception: None,
             nmi: false,
+            external: External::None,
             attention: true,
             timer_changed: true,
             flush_linear: true,
@@ -142,6 +156,7 @@ impl State {
     fn start_over(&mut self) {
         self.exception = None;
         self.nmi = false;
+        self.external = External::None;
         self.yields = false;
         self.activity = if self.apic.is_bootstrap() { Activity::Running } else { Activity::WaitForSipi };
         self.flush_linear();
@@ -173,6 +188,14 @@ impl State {
         };
         self.refused = Some(Refused { address, generation, times });
         times
+    }
+
+    /// The delivery of an interrupt with this vector, which was injected last, did not take place.
+    pub fn take_back(&mut self, vector: u8) {
+        match self.external {
+            External::Injected(external) if external == vector => self.external = External::Waits(vector),
+            _ => self.apic.take_back(vector),
+        }
     }
 
     /// Notes that the timer is to be armed anew before the next entry.

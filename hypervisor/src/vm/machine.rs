@@ -3,21 +3,24 @@
 //! port and in which page.
 
 use crate::console::guest_output::GuestOutput;
+use crate::devices::chipset;
+use crate::devices::chipset::Chipset;
+use crate::devices::chipset::PowerEvent;
 use crate::devices::exerciser;
-use crate::devices::firmware::power;
-use crate::devices::firmware::power::PowerEvent;
 use crate::devices::pci;
 use crate::devices::pci::Upstream;
 use crate::devices::pci::bus::BusFull;
 use crate::devices::pci::bus::PciBus;
+use crate::devices::power_management::TIMER;
+use crate::devices::reset_control::RESET_CONTROL;
 use crate::devices::uart;
 use crate::devices::uart::Uart;
 use crate::devices::virtio::Device;
 use crate::devices::virtio::doorbell::Doorbell;
 use crate::irqchip::Message;
 use crate::irqchip::io_apic::IO_APIC_BASE;
-use crate::irqchip::io_apic::IoApic;
 use crate::irqchip::io_apic::Messages;
+use crate::irqchip::lines::InterruptLines;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::irqchip::local_apic::LocalApic;
 use crate::irqchip::local_apic::Mode;
@@ -50,8 +53,6 @@ const EXERCISER_LAST: u16 = EXERCISER + exerciser::PORTS - 1;
 /// What the world outside of the machine's devices is to do after an access to a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PortEffect {
-    /// An interrupt for a local APIC.
-    pub message: Option<Message>,
     /// A byte for the console.
     pub output: Option<u8>,
     /// What the guest wants of the machine.
@@ -75,7 +76,7 @@ pub enum DevicePage {
     ReadOnly,
 }
 
-/// The UART, and the state of its interrupt line that the I/O APIC was told last.
+/// The UART, and the state of its interrupt line that was told last.
 #[derive(Debug, Default)]
 struct UartAndLine {
     uart: Uart,
@@ -103,8 +104,11 @@ pub struct Machine {
     pub msr_bitmap: MsrBitmap,
     /// Its PCI bus.
     pub pci: PciBus,
+    /// The interrupt lines of its devices.
+    pub lines: Arc<InterruptLines>,
+    /// Timers, clock, power management and resets.
+    pub chipset: Chipset,
     uart: Mutex<UartAndLine>,
-    io_apic: Mutex<IoApic>,
     /// The console holds back input because the UART is full.
     input_waits: AtomicBool,
 }
@@ -119,8 +123,12 @@ impl Machine {
         posts: Arc<Posts>,
         output: GuestOutput,
         msr_bitmap: MsrBitmap,
+        setup: chipset::Setup,
     ) -> Self {
+        let lines = Arc::new(InterruptLines::new(Arc::clone(&posts)));
         Self {
+            chipset: Chipset::new(setup, Arc::clone(&posts), Arc::clone(&lines)),
+            lines,
             memory,
             posts,
             output,
@@ -131,7 +139,6 @@ impl Machine {
             msr_bitmap,
             pci: PciBus::default(),
             uart: Mutex::default(),
-            io_apic: Mutex::default(),
             input_waits: AtomicBool::new(false),
         }
     }
@@ -148,14 +155,17 @@ impl Machine {
         }
     }
 
-    /// Reads `size` bytes (1, 2 or 4) from `port` on. Where no device is, all bits are one.
+    /// Reads `size` bytes (1, 2 or 4) from `port` on. Where no device is, all bits are one. `now` tells the machine's time.
     #[inline]
-    pub fn read_port(&self, port: u16, size: u8) -> (u32, PortEffect) {
-        let mut effect = PortEffect::default();
-        if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
-            return (exercise.read(port - EXERCISER), effect);
-        }
+    pub fn read_port(&self, port: u16, size: u8, now: impl Fn() -> u64) -> (u32, PortEffect) {
+        let effect = PortEffect::default();
         match (port, size) {
+            (EXERCISER..=EXERCISER_LAST, 4) => {
+                if let Some(exercise) = &self.exercise {
+                    return (exercise.read(port - EXERCISER), effect);
+                }
+            }
+            (TIMER, 4) => return (self.chipset.power_timer(now()), effect),
             (PCI_ADDRESS, 4) | (PCI_DATA..=PCI_DATA_LAST, _) => {
                 return (self.pci.read_configuration_port(port, size, self), effect);
             }
@@ -164,14 +174,13 @@ impl Machine {
         }
         let mut value = 0;
         for byte in 0..size {
-            value |=
-                u32::from(self.read_port_byte(port.wrapping_add(u16::from(byte)), &mut effect)) << (8 * byte);
+            value |= u32::from(self.read_port_byte(port.wrapping_add(u16::from(byte)), &now)) << (8 * byte);
         }
         (value, effect)
     }
 
-    /// Writes `size` bytes (1, 2 or 4) to `port` on. Where no device is, they are lost.
-    pub fn write_port(&self, port: u16, size: u8, value: u32) -> PortEffect {
+    /// Writes `size` bytes (1, 2 or 4) to `port` on. Where no device is, they are lost. `now` tells the machine's time.
+    pub fn write_port(&self, port: u16, size: u8, value: u32, now: impl Fn() -> u64) -> PortEffect {
         let mut effect = PortEffect::default();
         if let (EXERCISER..=EXERCISER_LAST, 4, Some(exercise)) = (port, size, &self.exercise) {
             effect.exercise = exercise.write(port - EXERCISER, value);
@@ -189,47 +198,69 @@ impl Machine {
             _ => {}
         }
         for byte in 0..size {
-            let value = (value >> (8 * byte)) as u8;
-            self.write_port_byte(port.wrapping_add(u16::from(byte)), value, &mut effect);
+            let port = port.wrapping_add(u16::from(byte));
+            // A wide access there is one to PCI's configuration address.
+            if size == 1 || port != RESET_CONTROL {
+                self.write_port_byte(port, (value >> (8 * byte)) as u8, &now, &mut effect);
+            }
         }
         effect
     }
 
     #[inline]
-    fn read_port_byte(&self, port: u16, effect: &mut PortEffect) -> u8 {
+    fn read_port_byte(&self, port: u16, now: impl Fn() -> u64) -> u8 {
         match port {
             UART..=UART_LAST => {
                 let mut uart = self.uart.lock();
                 let value = uart.uart.read((port - UART) as u8);
-                effect.message = self.uart_line(&mut uart).or(effect.message);
+                self.tell_uart_line(&mut uart);
                 value
             }
-            power::SLEEP_CONTROL..=power::RESET => power::read(),
-            _ => u8::MAX,
+            _ => self.chipset.read(port, now),
         }
     }
 
-    fn write_port_byte(&self, port: u16, value: u8, effect: &mut PortEffect) {
+    fn write_port_byte(&self, port: u16, value: u8, now: impl Fn() -> u64, effect: &mut PortEffect) {
         match port {
             UART..=UART_LAST => {
                 let mut uart = self.uart.lock();
                 effect.output = uart.uart.write((port - UART) as u8, value).or(effect.output);
-                effect.message = self.uart_line(&mut uart).or(effect.message);
+                self.tell_uart_line(&mut uart);
             }
-            power::SLEEP_CONTROL..=power::RESET => effect.power = power::write(port, value).or(effect.power),
-            _ => {}
+            _ => effect.power = effect.power.or(self.chipset.write(port, value, now())),
         }
     }
 
-    /// Tells the I/O APIC of the UART's line, if that has changed.
+    /// Tells of the UART's line, if that has changed.
     #[inline]
-    fn uart_line(&self, uart: &mut UartAndLine) -> Option<Message> {
+    fn tell_uart_line(&self, uart: &mut UartAndLine) {
         let line = uart.uart.interrupt_line();
-        if line == uart.line {
-            return None;
+        if line != uart.line {
+            uart.line = line;
+            self.set_line(uart::GSI as usize, line);
         }
-        uart.line = line;
-        self.io_apic.lock().set_line(uart::GSI as usize, line)
+    }
+
+    /// A device asserts the line of a global system interrupt, or stops doing so. From any CPU; what follows is sent.
+    pub fn set_line(&self, gsi: usize, asserted: bool) {
+        self.lines.set_line(gsi, asserted);
+    }
+
+    /// The power button is pressed. From any CPU.
+    pub fn press_power_button(&self) {
+        self.chipset.press_power_button();
+    }
+
+    /// When [`Self::expire`] has something to do next, in the machine's time.
+    #[inline]
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.chipset.next_deadline()
+    }
+
+    /// Does what the timers of devices have due. The first vCPU's CPU does this.
+    pub fn expire(&self, now: u64) {
+        self.chipset.expire(now);
     }
 
     /// Whether input waits, and the UART has room for it.
@@ -255,24 +286,12 @@ impl Machine {
             }
         }
         self.input_waits.store(!drained, Ordering::Relaxed);
-        let message = self.uart_line(&mut uart);
-        drop(uart);
-        if let Some(message) = message {
-            self.posts.send(message, None);
-        }
+        self.tell_uart_line(&mut uart);
     }
 
     /// Devices do, for a bounded time, what no exit asks for. The first vCPU's CPU does this, out of the guest.
     pub fn work(&self) {
         self.pci.work(self);
-    }
-
-    /// Drives the line of a global system interrupt.
-    pub fn set_line(&self, gsi: usize, asserted: bool) {
-        let message = self.io_apic.lock().set_line(gsi, asserted);
-        if let Some(message) = message {
-            self.posts.send(message, None);
-        }
     }
 
     /// The device at an address, as the vCPU with that local APIC sees it.
@@ -293,17 +312,17 @@ impl Machine {
 
     /// Reads a register of the I/O APIC.
     pub fn read_io_apic(&self, offset: u64) -> u32 {
-        self.io_apic.lock().mmio_read(offset)
+        self.lines.read_io_apic(offset)
     }
 
     /// Writes a register of the I/O APIC; gives the interrupts that follow from it.
     pub fn write_io_apic(&self, offset: u64, value: u32) -> Messages {
-        self.io_apic.lock().mmio_write(offset, value)
+        self.lines.write_io_apic(offset, value)
     }
 
     /// A level-triggered interrupt of `vector` has been handled; gives those that follow.
     pub fn end_of_interrupt(&self, vector: u8) -> Messages {
-        self.io_apic.lock().end_of_interrupt(vector)
+        self.lines.end_of_interrupt(vector)
     }
 }
 

@@ -14,6 +14,7 @@
 //! time-limit-s = 60               # the VM is ended after so many seconds; no limit where left out
 //! prefault = true                 # all memory is there from the start, rather than when it is first used
 //! exerciser = true                # a device by which a test changes the machine under itself
+//! debug-exit = true               # QEMU's isa-debug-exit
 //! hyperv = true                   # the guest sees as much of Hyper-V's interface as remote TLB flushes take
 //! ```
 
@@ -90,6 +91,9 @@ pub struct VmConfig {
     /// It has the [exerciser](crate::devices::exerciser).
     #[serde(default)]
     pub exerciser: bool,
+    /// It has QEMU's [isa-debug-exit](crate::devices::debug_exit).
+    #[serde(default)]
+    pub debug_exit: bool,
     /// Its guest sees [what we offer](enlightenments::offer) of Hyper-V's interface.
     #[serde(default)]
     pub hyperv: bool,

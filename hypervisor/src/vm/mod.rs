@@ -19,10 +19,13 @@ pub mod post;
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
 use crate::cpu::random::Random;
+use crate::cpu::wall_clock::WallClock;
+use crate::devices::chipset;
 use crate::devices::firmware;
 use crate::devices::firmware::FirmwareError;
 use crate::devices::pci::DEVICE_MEMORY;
 use crate::devices::pci::bus::BusFull;
+use crate::devices::rtc::Contents;
 use crate::devices::virtio::entropy::Entropy;
 use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
@@ -95,6 +98,8 @@ pub struct Offer<'a> {
     pub controls: Controls,
     /// The controls that vCPUs run with that share CPUs.
     pub shared_controls: Controls,
+    /// What time it is.
+    pub wall_clock: WallClock,
     /// What L0 does for vCPUs with enlightened VMCSs; `None`: theirs are ordinary ones.
     pub nested: Option<NestedOffer>,
 }
@@ -240,8 +245,9 @@ impl Vm {
         let hyperv = cpuid.hyperv();
         let enlighten = |nested| Enlightened::new(nested, id, hyperv.is_some());
         let enlightened = offer.nested.map(enlighten).transpose()?;
+        let setup = chipset_setup(config, offer, &layout, place.now);
         let mut machine =
-            Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?);
+            Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?, setup);
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
         plug_devices(&mut machine, offer)?;
         if config.exerciser {
@@ -374,6 +380,21 @@ fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a
         initrd: config.initrd.as_deref().map(file).transpose()?,
         command_line: &config.command_line,
     })
+}
+
+fn chipset_setup(config: &VmConfig, offer: &Offer<'_>, layout: &MemoryLayout, now: u64) -> chipset::Setup {
+    let (mut low_memory, mut high_memory) = (0, 0);
+    for range in layout.ram() {
+        let bytes = range.end - range.start;
+        *if range.start < 1 << 32 { &mut low_memory } else { &mut high_memory } += bytes;
+    }
+    chipset::Setup {
+        hz: offer.tsc_hz,
+        now,
+        wall_clock: offer.wall_clock.seconds_at(now, offer.tsc_hz),
+        contents: Contents { low_memory, high_memory, vcpus: config.vcpus },
+        debug_exit: config.debug_exit,
+    }
 }
 
 fn profile(config: &VmConfig, offer: &Offer<'_>) -> Profile {

@@ -3,7 +3,9 @@
 
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::CpuNumber;
+use crate::devices::chipset;
 use crate::devices::pci::DEVICE_MEMORY;
+use crate::devices::rtc::Contents;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::Address;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -27,6 +29,8 @@ use std::sync::atomic::Ordering;
 
 /// How many physical CPUs there are.
 pub(crate) const CPUS: usize = 4;
+/// Ticks of a machine's time in a second.
+pub(crate) const HZ: u64 = 1_000_000_000;
 /// How many vCPUs a machine has, unless a test asks for another number.
 pub(crate) const VCPUS: u32 = 4;
 
@@ -106,7 +110,21 @@ pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machi
     let address = |id| LocalApic::new(id, id == 0, NonZeroU32::MIN).address();
     let posts = posts((0..vcpus).map(address), neighbours);
     let msr_bitmap = MsrBitmap::new().expect("the host has memory");
-    Machine::new(memory(), model::cpuid(false), model::CR4_HAS, posts, GuestOutput::Bytes, msr_bitmap)
+    Machine::new(
+        memory(),
+        model::cpuid(false),
+        model::CR4_HAS,
+        posts,
+        GuestOutput::Bytes,
+        msr_bitmap,
+        setup(),
+    )
+}
+
+/// Of a machine whose time has a thousand million ticks in a second, which began at the start of 1970.
+pub(crate) fn setup() -> chipset::Setup {
+    let contents = Contents { low_memory: model::RAM, high_memory: 0, vcpus: VCPUS };
+    chipset::Setup { hz: HZ, now: 0, wall_clock: 0, contents, debug_exit: true }
 }
 
 /// For vCPUs whose local APICs listen to `addresses`, at home on the CPUs in turn.

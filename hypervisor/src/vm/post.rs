@@ -144,20 +144,21 @@ impl Posts {
 
     /// Has every vCPU look, before its next entry, at what its machine shows to all.
     pub fn nudge_all(&self) {
-        for post in &self.posts {
-            if post.mailbox.nudge() {
-                self.neighbours.notify(post.home());
-            }
+        (0..self.count()).for_each(|vcpu| self.nudge(vcpu));
+    }
+
+    /// Has the vCPU of that index look, before its next entry, at what its machine shows to it.
+    pub fn nudge(&self, vcpu: usize) {
+        let post = self.of(vcpu);
+        if post.mailbox.nudge() {
+            self.neighbours.notify(post.home());
         }
     }
 
     /// Has the CPU of the first vCPU let the machine's devices work, when it is out of its guest.
     pub fn ask_for_work(&self) {
         self.work.store(true, Ordering::Release);
-        let first = &self.posts[0];
-        if first.mailbox.nudge() {
-            self.neighbours.notify(first.home());
-        }
+        self.nudge(0);
     }
 
     /// Whether devices have something to do.

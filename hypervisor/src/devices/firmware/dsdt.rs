@@ -4,7 +4,7 @@
 use super::OEM_ID;
 use super::OEM_REVISION;
 use super::OEM_TABLE_ID;
-use super::power::SLEEP_TYPE_S5;
+use crate::devices::power_management::SLEEP_TYPE_S5;
 use crate::devices::uart;
 use acpi_tables::Aml;
 use acpi_tables::aml::Device;

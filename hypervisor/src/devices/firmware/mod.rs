@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a guest takes for firmware: ACPI tables in its memory, the power registers that they tell of, and a few
-//! bytes of code at the reset vector.
+//! What a guest takes for firmware: ACPI tables in its memory, and a few bytes of code at the reset vector.
 //!
-//! The guest's machine is *hardware-reduced* ACPI: no fixed registers, no legacy devices, sleep and reset by three
-//! ports. There is an XSDT and no RSDT, which only systems before ACPI 2.0 look for.
+//! There is an XSDT and no RSDT, which only systems before ACPI 2.0 look for.
 
 mod dsdt;
 mod fadt;
 mod madt;
-pub mod power;
 mod reset_vector;
 
 use crate::mmu::GuestMemory;

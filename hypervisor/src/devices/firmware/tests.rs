@@ -54,19 +54,18 @@ fn all_tables_are_found_and_sound() {
 }
 
 #[test]
-fn the_fadt_has_no_legacy_hardware_and_three_ports() {
+fn the_fadt_tells_of_the_fixed_registers() {
     let (_, fadt) = &tables(1)[b"FACP"];
     assert_eq!((fadt.len(), fadt[8]), (276, 6));
-    assert_eq!(fadt[109..111], [0b10_0100, 0], "no legacy devices, no 8042, VGA and CMOS RTC not present");
+    assert_eq!(fadt[46..48], [9, 0], "SCI");
+    assert_eq!((u32_at(fadt, 56), u32_at(fadt, 64), u32_at(fadt, 76)), (0x600, 0x604, 0x608));
+    assert_eq!(fadt[88..92], [4, 2, 0, 4]);
+    assert_eq!(fadt[108], 0x32, "century");
+    assert_eq!(fadt[109..111], [0b101, 0], "legacy devices, no 8042, VGA not present");
     let flags = u32_at(fadt, 112);
-    assert_eq!(flags, 1 << 20 | 1 << 12 | 1 << 10 | 1 << 6 | 1 << 5 | 1 << 4 | 1);
-    let register = |port: u8| [1, 8, 0, 1, port, 6, 0, 0, 0, 0, 0, 0];
-    assert_eq!((&fadt[116..128], fadt[128]), (&register(0x02)[..], 1));
-    assert_eq!(fadt[244..256], register(0x00));
-    assert_eq!(fadt[256..268], register(0x01));
+    assert_eq!(flags, 1 << 12 | 1 << 10 | 1 << 8 | 1 << 6 | 1 << 5 | 1);
+    assert_eq!((&fadt[116..128], fadt[128]), (&[1, 8, 0, 1, 0xF9, 0xC, 0, 0, 0, 0, 0, 0][..], 6));
     assert_eq!(&fadt[268..276], b"Satori\0\0");
-    // No fixed registers: from SMI_CMD to GPE1_BLK, and their 64-bit twins.
-    assert!(fadt[46..88].iter().chain(&fadt[148..244]).all(|&byte| byte == 0));
 }
 
 #[test]
@@ -92,7 +91,7 @@ fn vcpus_from_number_255_on_have_x2apic_entries() {
 fn the_dsdt_has_soft_off_and_com1() {
     let (_, dsdt) = &tables(1)[b"DSDT"];
     let has = |bytes: &[u8]| dsdt.windows(bytes.len()).any(|window| window == bytes);
-    assert!(has(b"\x08_S5_\x12\x07\x04\x0A\x05\x00\x00\x00"), "Name (_S5, Package (4) {{5, 0, 0, 0}})");
+    assert!(has(b"\x08_S5_\x12\x06\x04\x00\x00\x00\x00"), "Name (_S5, Package (4) {{0, 0, 0, 0}})");
     assert!(has(b"COM1\x08_HID\x0C\x41\xD0\x05\x01"), "PNP0501");
     assert!(has(&[0x47, 1, 0xF8, 3, 0xF8, 3, 1, 8]), "eight ports at 0x3F8");
     assert!(has(&[0x89, 6, 0, 0b0011, 1, 4, 0, 0, 0]), "GSI 4, edge, active high, exclusive");
@@ -102,8 +101,8 @@ fn the_dsdt_has_soft_off_and_com1() {
 fn the_reset_vector_writes_the_reset_register() {
     let memory = ModelMemory::new(&MemoryLayout::new(16).ram());
     write_tables(&memory, 1).unwrap();
-    // mov dx, 0x602; mov al, 1; out dx, al; hlt; jmp to the hlt.
-    assert_eq!(memory.bytes(0xF_FFF0, 9), [0xBA, 0x02, 0x06, 0xB0, 0x01, 0xEE, 0xF4, 0xEB, 0xFD]);
+    // mov dx, 0xcf9; mov al, 6; out dx, al; hlt; jmp to the hlt.
+    assert_eq!(memory.bytes(0xF_FFF0, 9), [0xBA, 0xF9, 0x0C, 0xB0, 0x06, 0xEE, 0xF4, 0xEB, 0xFD]);
 }
 
 #[test]

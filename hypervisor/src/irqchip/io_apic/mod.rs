@@ -82,7 +82,12 @@ impl IoApic {
             return self.send_level(pin);
         }
         // "I/O Redirection Table Registers": an edge on a masked pin is not kept.
-        entry.message().filter(|_| rises && !entry.masked())
+        self.enabled_message(pin).filter(|_| rises)
+    }
+
+    /// What a pin sends that is not masked.
+    pub(super) fn enabled_message(&self, pin: usize) -> Option<Message> {
+        self.entries[pin].message().filter(|_| !self.entries[pin].masked())
     }
 
     /// The handler of `vector` has ended: every level triggered pin with that vector may send again, and one

@@ -10,6 +10,7 @@ use super::LocalSource;
 use super::Mode;
 use super::error_status::ApicError;
 use super::interrupt_command::Ipi;
+use super::local_vector::LocalVector;
 use crate::irqchip::DeliveryMode;
 use crate::irqchip::Message;
 use crate::irqchip::Trigger;
@@ -52,6 +53,26 @@ impl LocalApic {
             Some(DeliveryMode::Init) => Delivery::Init,
             Some(DeliveryMode::ExtInt) => Delivery::ExtInt,
             Some(DeliveryMode::LowestPriority | DeliveryMode::StartUp) | None => Delivery::Ignored,
+        }
+    }
+
+    /// Whether LINT0 passes the 8259A's INTR on to the processor: as an interrupt of mode ExtINT, or because the APIC is globally
+    /// disabled and the pin is the processor's INTR itself ("Local APIC Status and Location").
+    #[must_use]
+    pub fn passes_external_interrupts(&self) -> bool {
+        let entry = self.local_vector(LocalSource::Lint0);
+        let is_external = DeliveryMode::from_bits(entry.delivery_mode()) == Some(DeliveryMode::ExtInt);
+        self.mode() == Mode::Disabled || is_external && !entry.masked()
+    }
+
+    /// As firmware leaves the bootstrap processor's: enabled, the 8259A's INTR on LINT0 and NMI on LINT1 (MultiProcessor
+    /// Specification 1.4, "Virtual Wire Mode").
+    pub fn enter_virtual_wire_mode(&mut self) {
+        self.spurious_vector |= 1 << 8;
+        for (source, delivery) in
+            [(LocalSource::Lint0, DeliveryMode::ExtInt), (LocalSource::Lint1, DeliveryMode::Nmi)]
+        {
+            self.local_vectors[source as usize] = LocalVector::new().with_delivery_mode(delivery.bits());
         }
     }
 

@@ -115,7 +115,7 @@ fn raise_again(guest: &mut Guest<'_>, interrupted: EventInformation) {
 /// Takes an interrupt or an NMI back; `false` if the event is neither.
 fn take_back(guest: &mut Guest<'_>, interrupted: EventInformation) -> bool {
     match interrupted.kind() {
-        event::EXTERNAL_INTERRUPT => guest.state.apic.take_back(interrupted.vector()),
+        event::EXTERNAL_INTERRUPT => guest.state.take_back(interrupted.vector()),
         event::NMI => {
             guest.state.nmi = true;
             let blocking = guest.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);

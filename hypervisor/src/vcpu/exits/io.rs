@@ -2,7 +2,7 @@
 //! Ports: IN, OUT, and their string forms, one element an exit.
 
 use crate::architecture::rflags;
-use crate::devices::firmware::power::PowerEvent;
+use crate::devices::chipset::PowerEvent;
 use crate::vcpu::end::End;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::linear;
@@ -24,12 +24,13 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     }
     let (port, size) = (qualification.port(), size(qualification));
     let effect = if qualification.input() {
-        let (value, effect) = guest.machine.read_port(port, size);
+        let (value, effect) = guest.machine.read_port(port, size, || guest.state.tsc.machine_time());
         let rax = &mut guest.frame.registers.rax;
         *rax = merged(*rax, value, size);
         effect
     } else {
-        guest.machine.write_port(port, size, guest.frame.registers.rax as u32)
+        let value = guest.frame.registers.rax as u32;
+        guest.machine.write_port(port, size, value, || guest.state.tsc.machine_time())
     };
     guest.advance();
     carry_out_port(guest, effect)
@@ -68,15 +69,13 @@ fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End
     if let Some(byte) = effect.output {
         guest.transmit(byte);
     }
-    if let Some(message) = effect.message {
-        guest.machine.posts.send(message, None);
-    }
     if effect.exercise {
         exercise::execute(guest);
     }
     match effect.power {
         Some(PowerEvent::PowerOff) => Err(End::PoweredOff),
         Some(PowerEvent::Reset) => Err(End::Reset),
+        Some(PowerEvent::DebugExit { status }) => Err(End::DebugExit { status }),
         None => Ok(()),
     }
 }
@@ -102,7 +101,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
                 return Ok(());
             }
         };
-        let (value, effect) = guest.machine.read_port(port, size);
+        let (value, effect) = guest.machine.read_port(port, size, || guest.state.tsc.machine_time());
         bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
         destination.write(guest, bytes);
         (effect, RDI)
@@ -112,7 +111,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
             return Ok(());
         }
         let value = bytes.iter().rev().fold(0, |value, &byte| value << 8 | u32::from(byte));
-        (guest.machine.write_port(port, size, value), RSI)
+        (guest.machine.write_port(port, size, value, || guest.state.tsc.machine_time()), RSI)
     };
     step(guest, index_register, size, mask);
     if !qualification.repeated() || decrement(guest, mask) == 0 {

@@ -16,6 +16,7 @@ fn use_all(state: &mut State) {
         apic,
         exception,
         nmi,
+        external,
         attention,
         timer_changed,
         flush_linear,
@@ -38,6 +39,7 @@ fn use_all(state: &mut State) {
     assert_eq!(apic.pending(), Some(0x40));
     *exception = Some(Exception::InvalidOpcode);
     *nmi = true;
+    *external = External::Waits(0x40);
     *attention = false;
     *timer_changed = false;
     *flush_linear = false;

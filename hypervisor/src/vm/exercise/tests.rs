@@ -104,9 +104,9 @@ fn without_an_exerciser_its_ports_are_absent_and_nothing_is_executed() {
 #[test]
 fn accesses_of_other_widths_are_none_of_the_exercisers() {
     let mut model = with_exerciser();
-    assert!(!model.machine.write_port(COMMAND, 1, MIGRATE).exercise);
-    assert!(!model.machine.write_port(COMMAND, 2, MIGRATE).exercise);
-    assert_eq!(model.machine.read_port(COMMAND, 1).0, 0xff);
+    assert!(!model.machine.write_port(COMMAND, 1, MIGRATE, || 0).exercise);
+    assert!(!model.machine.write_port(COMMAND, 2, MIGRATE, || 0).exercise);
+    assert_eq!(model.machine.read_port(COMMAND, 1, || 0).0, 0xff);
     execute(&mut model.guest());
     assert!(!model.state.moves_on);
 }

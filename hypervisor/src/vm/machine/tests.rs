@@ -33,8 +33,13 @@ fn with_interrupt(neighbours: &'static ModelNeighbours) -> Machine {
     }
     assert!(machine.write_io_apic(0, 0x10 + 2 * uart::GSI).is_empty());
     assert!(machine.write_io_apic(0x10, 0x44).is_empty());
-    assert_eq!(machine.write_port(MODEM_CONTROL, 1, CONNECTED), PortEffect::default());
+    assert_eq!(machine.write_port(MODEM_CONTROL, 1, CONNECTED, zero), PortEffect::default());
     machine
+}
+
+/// The machine's time at the start.
+fn zero() -> u64 {
+    0
 }
 
 fn nothing_from(answer: (u32, PortEffect)) -> u32 {
@@ -45,29 +50,55 @@ fn nothing_from(answer: (u32, PortEffect)) -> u32 {
 #[test]
 fn only_the_ports_of_devices_answer() {
     let machine = machine();
-    let answers = |port: &u16| nothing_from(machine.read_port(*port, 1)) != 0xff;
+    let answers = |port: &u16| nothing_from(machine.read_port(*port, 1, zero)) != 0xff;
     let ports: Vec<u16> = (0..=u16::MAX).filter(answers).collect();
     let uart = UART..=UART_LAST;
-    assert_eq!(ports, uart.chain([0x600, 0x601, 0x602]).collect::<Vec<_>>());
+    let power_management = 0x600..=0x60b;
+    // 8259As, PIT, keyboard controller and port B, port A, isa-debug-exit.
+    let low = [0x20, 0x40, 0x41, 0x42, 0x60, 0x61, 0x64, 0x71, 0x92, 0xa0, 0xf4, 0xf5, 0xf6, 0xf7];
+    // Masks of the 8259As read as ones but for the cascade.
+    let low = low.into_iter().chain([0x21]);
+    let mut expected: Vec<u16> =
+        low.chain(uart).chain([0x4d0, 0x4d1]).chain(power_management).chain([0xcf9]).collect();
+    expected.sort_unstable();
+    assert_eq!(ports, expected);
 }
 
 #[test]
 fn a_wide_access_is_one_of_each_port() {
     let machine = machine();
-    machine.write_port(SCRATCH, 1, 0x5a);
-    assert_eq!(nothing_from(machine.read_port(LINE_STATUS, 4)), 0xff5a_b060);
-    assert_eq!(nothing_from(machine.read_port(0x5fe, 4)), 0x0000_ffff);
+    machine.write_port(SCRATCH, 1, 0x5a, zero);
+    assert_eq!(nothing_from(machine.read_port(LINE_STATUS, 4, zero)), 0xff5a_b060);
+    assert_eq!(nothing_from(machine.read_port(0x5fe, 4, zero)), 0x0000_ffff);
     // The high byte of a word at the last port before the UART is what is sent.
-    assert_eq!(machine.write_port(UART - 1, 2, 0x4100).output, Some(b'A'));
-    assert_eq!(machine.write_port(0x5ff, 2, 0x3400).power, Some(PowerEvent::PowerOff));
-    assert_eq!(machine.write_port(0x600, 4, 0x0001_0000).power, Some(PowerEvent::Reset));
+    assert_eq!(machine.write_port(UART - 1, 2, 0x4100, zero).output, Some(b'A'));
+    assert_eq!(machine.write_port(0x604, 2, 0x2000, zero).power, Some(PowerEvent::PowerOff));
+    assert_eq!(machine.write_port(0x604, 4, 0x2000, zero).power, Some(PowerEvent::PowerOff));
+    assert_eq!(machine.write_port(0xf4, 4, 5, zero).power, Some(PowerEvent::DebugExit { status: 11 }));
+}
+
+/// To what a wide access at PCI's configuration address writes, the reset control register does not listen.
+#[test]
+fn only_a_byte_resets() {
+    let machine = machine();
+    assert_eq!(machine.write_port(0xcf8, 4, 0x8000_0600, zero), PortEffect::default());
+    assert_eq!(machine.write_port(0xcf9, 1, 6, zero).power, Some(PowerEvent::Reset));
+}
+
+#[test]
+fn the_power_timer_is_one_whole_and_follows_the_machines_time() {
+    let machine = machine();
+    let at = |now: u64| nothing_from(machine.read_port(0x608, 4, || now));
+    assert_eq!(at(0), 0);
+    assert!(at(model::HZ).abs_diff(3_579_545) <= 1);
+    assert!(at(1_200 * model::HZ).abs_diff((1_200 * 3_579_545_u64) as u32) <= 1_200, "it wraps");
 }
 
 #[test]
 fn the_line_is_told_to_the_io_apic_when_it_changes() {
     let neighbours = ModelNeighbours::new();
     let machine = with_interrupt(neighbours);
-    assert_eq!(machine.write_port(INTERRUPT_ENABLE, 1, RECEIVED_DATA), PortEffect::default());
+    assert_eq!(machine.write_port(INTERRUPT_ENABLE, 1, RECEIVED_DATA, zero), PortEffect::default());
     assert_eq!(neighbours.take(), Told::default());
     let mut vcpu = Model::after_reset(0);
     let _ = vcpu.state.apic.mmio_write(0xf0, 0x1ff, 0);
@@ -84,11 +115,11 @@ fn the_line_is_told_to_the_io_apic_when_it_changes() {
     assert!(machine.input_waits(), "without its FIFO the UART has room for one byte");
     machine.receive(|| typed.next());
     assert!(machine.input_waits() && machine.posts.are_empty());
-    assert_eq!(nothing_from(machine.read_port(UART, 1)), b'a'.into());
+    assert_eq!(nothing_from(machine.read_port(UART, 1, zero)), b'a'.into());
     machine.receive(|| typed.next());
     arrives(0x44);
     assert!(machine.input_waits());
-    assert_eq!(nothing_from(machine.read_port(UART, 1)), b'b'.into());
+    assert_eq!(nothing_from(machine.read_port(UART, 1, zero)), b'b'.into());
     machine.receive(|| typed.next());
     assert!(!machine.input_waits() && machine.posts.are_empty());
 }
@@ -104,11 +135,11 @@ fn no_byte_is_taken_that_there_is_no_room_for() {
     machine.receive(&mut endless);
     assert!(machine.input_waits() && machine.posts.are_empty());
     const FIFO: u16 = UART + 2;
-    machine.write_port(FIFO, 1, 1);
+    machine.write_port(FIFO, 1, 1, zero);
     machine.receive(&mut endless);
     assert!(machine.input_waits() && machine.posts.are_empty());
     const LOOPBACK: u32 = 16;
-    machine.write_port(MODEM_CONTROL, 1, LOOPBACK);
+    machine.write_port(MODEM_CONTROL, 1, LOOPBACK, zero);
     machine.receive(&mut endless);
     assert!(machine.input_waits() && machine.posts.are_empty());
     assert_eq!(asked, 1 + 16);

@@ -17,7 +17,7 @@ fn error(text: &str) -> String {
 #[test]
 fn all_keys_are_read() {
     let text = "start = 'in-turn'\n[[vm]]\nname = 'linux-2'\nmemory-mib = 512\nvcpus = 64\nkernel = 'vmlinux'\ninitrd = 'i'\n\
-        command-line = 'console=ttyS0'\ntime-limit-s = 60\nprefault = true\nexerciser = true\nhyperv = true\n";
+        command-line = 'console=ttyS0'\ntime-limit-s = 60\nprefault = true\nexerciser = true\ndebug-exit = true\nhyperv = true\n";
     let expected = VmConfig {
         name: "linux-2".into(),
         memory_mib: 512,
@@ -28,6 +28,7 @@ fn all_keys_are_read() {
         time_limit_s: NonZeroU32::new(60),
         prefault: true,
         exerciser: true,
+        debug_exit: true,
         hyperv: true,
     };
     let manifest = Manifest { start: Start::InTurn, vms: vec![expected], errors: vec![] };

@@ -150,8 +150,8 @@ fn an_interrupt_that_the_io_apic_sends_at_a_write_is_delivered() {
     model.enable_apic();
     model.state.attention = false;
     // The UART's line is asserted while its pin is masked.
-    model.machine.write_port(0x3fc, 1, 8);
-    model.machine.write_port(0x3f9, 1, 2);
+    model.machine.write_port(0x3fc, 1, 8, || 0);
+    model.machine.write_port(0x3f9, 1, 2, || 0);
     stores(&mut model, IO_APIC_BASE, 0x10 + 2 * 4);
     assert!(!model.state.attention);
     const LEVEL: u64 = 1 << 15;

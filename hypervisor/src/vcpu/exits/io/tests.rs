@@ -140,7 +140,11 @@ fn a_level_that_is_still_asserted_at_the_end_of_interrupt_interrupts_again() {
 
 #[test]
 fn power_off_and_reset_end_the_vm_behind_the_instruction() {
-    for (port, value, end) in [(0x600, 0x34, End::PoweredOff), (0x602, 1, End::Reset)] {
+    for (port, value, end) in [
+        (0x605, 0x20, End::PoweredOff),
+        (0xcf9, 6, End::Reset),
+        (0xf4, 0x10, End::DebugExit { status: 0x21 }),
+    ] {
         let mut model = Model::long_64();
         prepare(&mut model, plain(port, 1, false));
         model.frame.registers.rax = value;
@@ -149,8 +153,11 @@ fn power_off_and_reset_end_the_vm_behind_the_instruction() {
         assert_eq!(model.read(field::GUEST_RIP), next);
     }
     let mut model = Model::long_64();
-    output(&mut model, 0x600, 1, 0x14);
-    output(&mut model, 0x602, 1, 6);
+    output(&mut model, 0x605, 1, 0x34);
+    output(&mut model, 0x604, 1, 0x20);
+    output(&mut model, 0xcf9, 1, 2);
+    // PCI's configuration address.
+    output(&mut model, 0xcf8, 4, 0x8000_0600);
 }
 
 #[test]

@@ -141,7 +141,9 @@ fn exit() -> impl Strategy<Value = Exit> {
     let reason = prop_oneof![8 => select(handled), 1 => 0_u16..80, 1 => any::<u16>()];
     // Low bits tell the kind of access; for I/O the port is above them.
     let port = select(vec![
-        0x3f8_u64, 0x3f9, 0x3fa, 0x3fc, 0x3ff, 0x3f6, 0x600, 0x602, 0x620, 0x624, 0x628, 0x62c, 0x80, 0xffff,
+        0x3f8_u64, 0x3f9, 0x3fa, 0x3fc, 0x3ff, 0x3f6, 0x620, 0x624, 0x628, 0x62c, 0x80, 0xffff, 0x20, 0x21,
+        0xa0, 0xa1, 0x40, 0x42, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71, 0x92, 0xf4, 0x4d0, 0x600, 0x602, 0x604,
+        0x608, 0xcf9,
     ]);
     let qualification = prop_oneof![
         4 => (0_u64..0x1000, port).prop_map(|(low, port)| port << 16 | low),
@@ -199,7 +201,7 @@ fn happens(model: &mut Model, meanwhile: Meanwhile) {
         }
         Meanwhile::Command(number, a, b) => {
             for (port, value) in [(0x624, a), (0x628, b), (0x620, number)] {
-                let _ = machine.write_port(port, 4, value);
+                let _ = machine.write_port(port, 4, value, || 0);
             }
             exercise::execute(&mut model.guest());
         }

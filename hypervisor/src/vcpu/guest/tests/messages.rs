@@ -149,9 +149,8 @@ fn an_end_of_interrupt_reaches_the_io_apic_and_what_follows_is_posted() {
         assert!(machine.write_io_apic(0, select).is_empty());
         assert!(machine.write_io_apic(0x10, value).is_empty());
     }
-    machine.write_port(0x3fc, 1, 8);
-    let risen = machine.write_port(0x3f9, 1, 2).message.expect("the line rises");
-    machine.posts.send(risen, None);
+    machine.write_port(0x3fc, 1, 8, || 0);
+    machine.write_port(0x3f9, 1, 2, || 0);
     for _ in 0..3 {
         assert_eq!(first.neighbours.take().notified, [cpu(1)]);
         // With the end of interrupt.
@@ -159,7 +158,7 @@ fn an_end_of_interrupt_reaches_the_io_apic_and_what_follows_is_posted() {
     }
     assert_eq!(second.takes_mail(), Ok(()));
     second.state.apic.acknowledge(VECTOR);
-    assert_eq!(machine.write_port(0x3f9, 1, 0).message, None);
+    machine.write_port(0x3f9, 1, 0, || 0);
     let _ = first.neighbours.take();
     second.write_apic(END_OF_INTERRUPT, 0);
     assert!(machine.posts.are_empty() && first.neighbours.take().notified.is_empty());
