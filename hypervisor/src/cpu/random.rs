@@ -91,3 +91,43 @@ fn rdrand() -> Option<u64> {
     unsafe { asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) given, options(nomem, nostack)) };
     (given != 0).then_some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicUsize;
+    use core::sync::atomic::Ordering;
+
+    fn processor(most: u32, leaf_1_ecx: u32, leaf_7_ebx: u32) -> Random {
+        Random::of(|leaf| match leaf {
+            0 => CpuidResult { eax: most, ebx: 0, ecx: 0, edx: 0 },
+            1 => CpuidResult { eax: 0, ebx: 0, ecx: leaf_1_ecx, edx: 0 },
+            7 => CpuidResult { eax: 0, ebx: leaf_7_ebx, ecx: 0, edx: 0 },
+            _ => panic!("leaf {leaf} says nothing of it"),
+        })
+    }
+
+    #[test]
+    fn a_processor_without_the_instructions_is_not_asked() {
+        assert_eq!(processor(7, !(1 << 30), !(1 << 18)).word(), Err(NoRandom));
+        // Leaves beyond the last one say nothing.
+        assert_eq!(processor(0, u32::MAX, u32::MAX).word(), Err(NoRandom));
+    }
+
+    #[test]
+    fn this_processor_gives_different_numbers_if_it_gives_any() {
+        let random = Random::native();
+        if let (Ok(one), Ok(other)) = (random.word(), random.word()) {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn an_instruction_is_tried_again_but_not_for_ever() {
+        static TRIED: AtomicUsize = AtomicUsize::new(0);
+        let second = Random::model(|| (TRIED.fetch_add(1, Ordering::Relaxed) == 1).then_some(5));
+        assert_eq!(second.word(), Ok(5));
+        assert_eq!(second.word(), Err(NoRandom));
+        assert_eq!(TRIED.load(Ordering::Relaxed), 2 + ATTEMPTS);
+    }
+}

@@ -37,7 +37,8 @@ impl fmt::Display for Unbacked {
 /// RAM of a guest, as software on its behalf sees it: loaders, devices, the instruction decoder.
 ///
 /// Guests run on other CPUs meanwhile, so writing takes `&self`, and what was read may change at once: read a
-/// structure once, then judge the copy.
+/// structure once, then judge the copy. Two, four or eight bytes at a multiple of their number are read and written at once,
+/// not in parts.
 pub trait GuestMemory {
     /// Fills `buffer` with the bytes from `address` on.
     fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked>;

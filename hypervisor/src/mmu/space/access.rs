@@ -34,6 +34,12 @@ struct Part {
 }
 
 impl Part {
+    /// All of an access, if that lies in one frame, as most do.
+    fn whole(address: GuestPhysical, len: usize) -> Option<Self> {
+        let left = (FRAME - address.0 % FRAME) as usize;
+        (1..=left).contains(&len).then_some(Self { address, bytes: 0..len })
+    }
+
     fn frame(&self) -> u64 {
         self.address.0 / FRAME
     }
@@ -52,6 +58,20 @@ impl Part {
 
     fn writable<'s>(&self, slots: &'s Slots) -> Result<&'s Memory, Unbacked> {
         self.memory(slots).ok().filter(|memory| memory.writable).ok_or(self.unbacked())
+    }
+
+    fn read(&self, slots: &Slots, buffer: &mut [u8]) -> Result<(), Unbacked> {
+        let memory = self.memory(slots)?;
+        memory.ram.read(memory.index(self.frame()), self.offset(), &mut buffer[self.bytes.clone()]);
+        Ok(())
+    }
+
+    fn write(&self, slots: &Slots, bytes: &[u8]) -> Result<(), Stop> {
+        let memory = self.writable(slots)?;
+        let frame = memory.index(self.frame());
+        self.brought(memory.ram.write(frame, self.offset(), &bytes[self.bytes.clone()]))?;
+        memory.mark_written(self.frame());
+        Ok(())
     }
 
     /// What became of an attempt to bring the memory.
@@ -92,14 +112,15 @@ impl GuestSpace {
 
 impl GuestMemory for GuestSpace {
     fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
-        self.access(|slots| {
+        self.with_slots(number::current(), |slots| {
+            if let Some(part) = Part::whole(address, buffer.len()) {
+                return part.read(slots, buffer);
+            }
             for part in parts(address, buffer.len()) {
                 part?.memory(slots)?;
             }
             for part in parts(address, buffer.len()) {
-                let part = part?;
-                let memory = part.memory(slots)?;
-                memory.ram.read(memory.index(part.frame()), part.offset(), &mut buffer[part.bytes]);
+                part?.read(slots, buffer)?;
             }
             Ok(())
         })
@@ -107,17 +128,17 @@ impl GuestMemory for GuestSpace {
 
     fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
         self.access(|slots| {
+            if let Some(part) = Part::whole(address, bytes.len()) {
+                return part.write(slots, bytes);
+            }
+            // All of it can be written before any is.
             for part in parts(address, bytes.len()) {
                 let part = part?;
                 let memory = part.writable(slots)?;
                 part.brought(memory.ram.back(memory.index(part.frame())))?;
             }
             for part in parts(address, bytes.len()) {
-                let part = part?;
-                let memory = part.writable(slots)?;
-                let frame = memory.index(part.frame());
-                part.brought(memory.ram.write(frame, part.offset(), &bytes[part.bytes.clone()]))?;
-                memory.mark_written(part.frame());
+                part?.write(slots, bytes)?;
             }
             Ok(())
         })

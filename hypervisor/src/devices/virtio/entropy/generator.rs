@@ -63,3 +63,36 @@ fn seed(random: Random, old: [u8; 32]) -> Result<[u8; 32], NoRandom> {
     }
     Ok(seed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::sync::atomic::AtomicU64;
+    use core::sync::atomic::Ordering;
+
+    #[test]
+    fn a_seed_is_used_for_a_while_and_then_another_one() {
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+        let random = Random::model(|| Some(ASKED.fetch_add(1, Ordering::Relaxed)));
+        let mut generator = Generator::new(random).unwrap();
+        for pieces in [BYTES_OF_A_SEED / 256, BYTES_OF_A_SEED / 256 + 1] {
+            (0..pieces).for_each(|_| generator.fill(&mut [0; 256]));
+        }
+        assert_eq!(ASKED.load(Ordering::Relaxed), 3 * 4);
+    }
+
+    #[test]
+    fn a_processor_that_gives_no_more_does_not_stop_it_nor_have_it_repeat_itself() {
+        static LEFT: AtomicU64 = AtomicU64::new(4);
+        let random = Random::model(|| {
+            LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).ok()
+        });
+        let mut generator = Generator::new(random).unwrap();
+        let mut pieces = std::collections::BTreeSet::new();
+        for _ in 0..3 * BYTES_OF_A_SEED / 256 {
+            let mut piece = [0; 256];
+            generator.fill(&mut piece);
+            assert!(pieces.insert(piece));
+        }
+    }
+}

@@ -44,11 +44,6 @@ pub(crate) struct ModelDriver {
 }
 
 impl ModelDriver {
-    /// Bytes that it takes from its first address on.
-    pub(crate) fn bytes(size: u16) -> u64 {
-        0x100 + (16 + 2 + 8) * u64::from(size) + u64::from(size) * u64::from(size) * 16
-    }
-
     /// With its queue at `address`.
     pub(crate) fn new(size: u16, address: u64, event_index: bool) -> Self {
         let entries = u64::from(size);
@@ -111,7 +106,7 @@ impl ModelDriver {
             let order: Vec<u16> = (0..buffers.len() as u16).collect();
             write_chain(memory, table, &order, buffers);
             // That it is said to be writable is to be ignored.
-            let flags = INDIRECT | if head % 2 == 0 { WRITE } else { 0 };
+            let flags = INDIRECT | if head.is_multiple_of(2) { WRITE } else { 0 };
             write_descriptor(memory, self.areas[0], head, (table, 16 * buffers.len() as u32, flags, 0));
         } else {
             write_chain(memory, self.areas[0], &taken, buffers);

@@ -9,6 +9,7 @@ use super::model::ModelDriver;
 use super::model::Offered;
 use super::*;
 use crate::mmu::model::ModelMemory;
+use core::slice::from_ref;
 use proptest::prelude::*;
 use std::vec;
 use std::vec::Vec;
@@ -74,7 +75,7 @@ fn an_enabled_queue_stays_where_it_is_until_reset() {
 
 #[test]
 fn a_queue_that_is_not_enabled_has_nothing_and_writes_nothing() {
-    let memory = ModelMemory::new(&[0..0x1000]);
+    let memory = ModelMemory::new(from_ref(&(0..0x1000)));
     let (mut queue, mut chain) = (Queue::new(8), Chain::new(8));
     memory.write(GuestPhysical(2), &[1, 0]).unwrap();
     assert_eq!(queue.pop(&memory, &mut chain), Ok(false));
@@ -138,7 +139,7 @@ fn a_driver_need_not_notify_while_it_is_looked_after() {
     for event_index in [false, true] {
         let memory = memory();
         let (mut queue, mut driver, mut chain) = queue(4, event_index);
-        let mut offer = |driver: &mut ModelDriver| {
+        let offer = |driver: &mut ModelDriver| {
             driver.offer(&memory, &[writable(BUFFERS, 8)], false).unwrap();
             driver.publish(&memory);
             driver.must_notify(&memory)

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::mmu::Unbacked;
+use core::slice::from_ref;
 use std::cell::Cell;
 use std::cell::RefCell;
 
@@ -86,7 +87,7 @@ proptest! {
         changes in prop::collection::vec((any::<u64>(), word()), 0..200),
         steps in steps(),
     ) {
-        let memory = ModelMemory::new(&[0..RAM]);
+        let memory = ModelMemory::new(from_ref(&(0..RAM)));
         let bytes: Vec<u8> = content.iter().flat_map(|word| word.to_le_bytes()).collect();
         memory.write(GuestPhysical(0), &bytes).unwrap();
         let memory = Restless { memory, accesses: Cell::new(0), changes: RefCell::new(changes) };

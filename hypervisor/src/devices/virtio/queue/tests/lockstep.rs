@@ -41,7 +41,7 @@ impl Side {
         let place = BUFFERS + 8 * u64::from(self.offered);
         memory.write(GuestPhysical(place), &self.offered.to_le_bytes()).unwrap();
         let buffers = [readable(place, 1), readable(place + 1, 1), writable(place + 4, 2)];
-        let offered = self.driver.offer(memory, &buffers, self.offered % 3 == 0);
+        let offered = self.driver.offer(memory, &buffers, self.offered.is_multiple_of(3));
         if offered.is_some() {
             self.offered += 1;
             self.driver.publish(memory);
@@ -147,7 +147,7 @@ fn serve(queue: &mut Queue, shared: &Shared, chain: &mut Chain, habits: Habits) 
             assert_eq!((chain.read(shared, &mut number), chain.write(shared, &number)), (Ok(2), Ok(2)));
             found.push(u16::from_le_bytes(number));
             queue.stage(shared, chain, 2).unwrap();
-            if found.len() as u16 % habits.staged == 0 {
+            if (found.len() as u16).is_multiple_of(habits.staged) {
                 queue.publish(shared).unwrap();
             }
             if habits.interrupts_each {
