@@ -27,7 +27,12 @@ use tests::say;
 use tests::serial;
 use tests::start_info;
 use tests::time;
+use tests::verdict::expect;
 use tests::verdict::expect_eq;
+use tests::virtio;
+use tests::virtio::Buffer;
+use tests::virtio::Device;
+use tests::virtio::Notification;
 
 tests::program!(run);
 
@@ -35,6 +40,9 @@ tests::program!(run);
 const PM_TIMER: u16 = 0x608;
 /// Bytes of a large page.
 const LARGE_PAGE: u64 = 2 << 20;
+/// Where a virtqueue and what its device reads and writes are. Used last.
+const QUEUE: u64 = 8 << 20;
+const BUFFER: u64 = 9 << 20;
 /// Rounds that are counted.
 const ROUNDS: u64 = 10_000;
 /// Rounds before them that are not.
@@ -87,6 +95,7 @@ fn run() {
     faults("fault_4k", small_pages());
     faults("fault_2m", large_pages());
     zap();
+    virtio_devices();
 }
 
 /// Pages behind the last place where a large page fits. The first of them costs the tables, too, and is not among them.
@@ -129,6 +138,44 @@ fn zap() {
         reads += timed(|| _ = ports::in_u32(exerciser::COMMAND));
     }
     say!("bench: zap_page {}", (zaps - reads) / rounds);
+}
+
+/// What it costs to notify a virtio device that has nothing to do, and to read 4 KiB from a disk, where there is one.
+fn virtio_devices() {
+    if let Some(device) = Device::find(virtio::ENTROPY)
+        && let Notification::Port(port) = device.notification
+    {
+        expect("features are agreed on", device.agree(virtio::VERSION_1));
+        let _queue = device.queue(0, 16, QUEUE, virtio::NO_VECTOR);
+        device.start();
+        bench!("virtio_notify", "out dx, ax", in("dx") port, in("ax") 0_u16);
+    }
+    if let Some(device) = Device::find(virtio::BLOCK) {
+        block_reads(device);
+    }
+}
+
+/// One request at a time, of which the device has done all when the notification returns.
+fn block_reads(device: Device) {
+    const ROUNDS: u64 = 1_000;
+    const READ: u64 = 0;
+    let [header, data, status] = [BUFFER, BUFFER + PAGE, BUFFER + 2 * PAGE];
+    expect("features are agreed on", device.agree(virtio::VERSION_1));
+    let mut queue = device.queue(0, 64, QUEUE, virtio::NO_VECTOR);
+    device.start();
+    physical::write(header, READ);
+    physical::write(header + 8, 0_u64);
+    let (rounds, mut ticks) = (effort::of(ROUNDS), 0);
+    for _ in 0..rounds {
+        physical::write(status, u8::MAX);
+        ticks += timed(|| {
+            queue.offer(0, &[Buffer::Read(header, 16), Buffer::Write(data, 4096), Buffer::Write(status, 1)]);
+            queue.notify();
+        });
+        expect_eq("the used buffer", queue.used(), Some((0, 4097)));
+        expect_eq("status of the request", physical::read::<u8>(status), 0);
+    }
+    say!("bench: block_read_4k {}", ticks / rounds);
 }
 
 fn timed(act: impl FnOnce()) -> u64 {

@@ -10,7 +10,7 @@ use super::Upstream;
 use super::configuration::Bar;
 use super::configuration::ConfigurationSpace;
 use super::configuration::Identity;
-use super::interrupt_lines::InterruptLines;
+use super::intx::IntxLines;
 use crate::devices::virtio::Device;
 use crate::devices::virtio::doorbell::Doorbell;
 use crate::devices::virtio::transport::Function;
@@ -95,7 +95,7 @@ pub struct PciBus {
     /// Devices from number 1 on.
     functions: Vec<Function>,
     free: Allocator,
-    lines: InterruptLines,
+    lines: IntxLines,
 }
 
 impl Default for PciBus {
@@ -105,7 +105,7 @@ impl Default for PciBus {
             host_bridge: ConfigurationSpace::new(HOST_BRIDGE),
             functions: Vec::new(),
             free: Allocator { memory: FIRST_MEMORY, io: IO_WINDOW.start as u32 },
-            lines: InterruptLines::default(),
+            lines: IntxLines::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 pub mod bus;
 pub mod configuration;
-pub mod interrupt_lines;
+pub mod intx;
 pub mod msix;
 
 use crate::irqchip::Message;

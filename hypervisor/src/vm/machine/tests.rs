@@ -146,6 +146,23 @@ fn no_byte_is_taken_that_there_is_no_room_for() {
 }
 
 #[test]
+fn pci_configuration_is_reached_by_its_ports_and_its_address_by_32_bits_alone() {
+    const ADDRESS: u16 = 0xcf8;
+    const DATA: u16 = 0xcfc;
+    let machine = machine();
+    let read = |port, size| nothing_from(machine.read_port(port, size, zero));
+    assert_eq!((read(ADDRESS, 4), read(DATA, 4)), (0, u32::MAX));
+    machine.write_port(ADDRESS, 4, 0x8000_0000, zero);
+    assert_eq!((read(ADDRESS, 4), read(DATA, 4)), (0x8000_0000, 0x0d57_8086));
+    assert_eq!((read(DATA + 2, 2), read(DATA + 2, 1), read(DATA + 3, 1)), (0x0d57, 0x57, 0x0d));
+    assert_eq!((read(ADDRESS, 1), read(ADDRESS + 2, 2)), (0xff, 0xffff));
+    machine.write_port(ADDRESS, 1, 8, zero);
+    machine.write_port(ADDRESS + 2, 2, 0, zero);
+    assert_eq!(read(ADDRESS, 4), 0x8000_0000);
+    assert_eq!((read(0xc000, 4), read(0xffff, 4)), (u32::MAX, u32::MAX));
+}
+
+#[test]
 fn device_pages_are_one_page_each_and_the_local_apics_follows_its_mode() {
     let machine = machine();
     let mut apic = LocalApic::new(0, true, NonZeroU32::MIN);

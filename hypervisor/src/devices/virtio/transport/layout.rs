@@ -5,7 +5,7 @@ use crate::devices::pci::configuration::Bar;
 use crate::devices::pci::configuration::Command;
 use crate::devices::pci::configuration::ConfigurationSpace;
 use crate::devices::pci::configuration::Identity;
-use crate::devices::pci::interrupt_lines;
+use crate::devices::pci::intx;
 use crate::devices::pci::msix::MessageControl;
 use crate::devices::virtio::DeviceId;
 use core::ops::Range;
@@ -115,7 +115,7 @@ pub(super) fn configuration_space(
         class: class(id),
     });
     space.set_subsystem(VENDOR, MODERN + id.0);
-    space.set_interrupt(interrupt_lines::gsi(place.device));
+    space.set_interrupt(intx::gsi(place.device));
     space.set_command(Command::new().with_io(true).with_memory(true));
     space.set_bar(STRUCTURES, STRUCTURES_BAR, place.structures);
     space.set_bar(NOTIFY_PORT, NOTIFY_PORT_BAR, place.notify_port);

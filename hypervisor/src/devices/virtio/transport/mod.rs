@@ -25,7 +25,7 @@ use super::queue::INDIRECT_DESCRIPTORS;
 use super::queue::Queue;
 use crate::devices::pci::Upstream;
 use crate::devices::pci::configuration::ConfigurationSpace;
-use crate::devices::pci::interrupt_lines::InterruptLines;
+use crate::devices::pci::intx::IntxLines;
 use crate::devices::pci::msix::MOST_VECTORS;
 use crate::devices::pci::msix::MessageControl;
 use crate::devices::pci::msix::Msix;
@@ -65,7 +65,7 @@ pub struct Slot<'a> {
     /// Memory and processors.
     pub upstream: &'a dyn Upstream,
     /// The lines of all functions.
-    pub lines: &'a InterruptLines,
+    pub lines: &'a IntxLines,
 }
 
 impl fmt::Debug for Slot<'_> {

@@ -6,6 +6,7 @@ mod second_level;
 
 use super::*;
 use crate::cpu::CpuNumber;
+use crate::devices::virtio::transport::model::ModelDevice;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
 use crate::mmu::GuestMemory;
@@ -202,6 +203,35 @@ fn read_modify_write_does_both_and_sets_flags() {
     // AND DWORD PTR [RBX], 0: ZF.
     plays(&mut model, &[0x83, 0x23, 0x00], writing().with_read(true), IO_APIC_BASE);
     assert_eq!(model.read(field::GUEST_RFLAGS) & 1 << 6, 1 << 6);
+}
+
+#[test]
+fn pci_functions_are_accessed_by_instructions_of_each_size() {
+    const FUNCTION: u64 = 0xe000_8000;
+    const COMMAND: u64 = FUNCTION + 4;
+    const VIRTIO_BLOCK: u64 = 0x1042_1af4;
+    let mut model = Model::long_64();
+    let machine = Arc::get_mut(&mut model.machine).expect("nobody else has it");
+    machine.plug(Box::new(ModelDevice::default())).expect("the bus has room");
+    assert_eq!(loads(&mut model, FUNCTION), VIRTIO_BLOCK);
+    for (code, bits) in [(&[0x8a, 0x03][..], 8), (&[0x66, 0x8b, 0x03], 16), (&[0x48, 0x8b, 0x03], 64)] {
+        model.frame.registers.rax = 0;
+        plays(&mut model, code, reading(), FUNCTION);
+        let double_words = VIRTIO_BLOCK | 0x0010_0003 << 32;
+        assert_eq!(model.frame.registers.rax, double_words & u64::MAX >> (64 - bits));
+    }
+    // The selected queue, by 16 bits, and its addresses, by 64.
+    let structures = loads(&mut model, FUNCTION + 0x10);
+    model.frame.registers.rax = 1;
+    plays(&mut model, &[0x66, 0x89, 0x03], writing(), structures + 0x16);
+    assert_eq!(loads(&mut model, structures + 0x18), 0xffff_0010, "size and vector of queue 1");
+    model.frame.registers.rax = 0x1_0000_2000;
+    plays(&mut model, &[0x48, 0x89, 0x03], writing(), structures + 0x20);
+    assert_eq!(loads(&mut model, structures + 0x24), 1);
+    // OR BYTE PTR [RBX], 4.
+    plays(&mut model, &[0x80, 0x0b, 0x04], writing().with_read(true), COMMAND);
+    assert_eq!(loads(&mut model, COMMAND), 0x0010_0007);
+    assert_eq!(loads(&mut model, FUNCTION + 0x8000), 0xffff_ffff, "nobody is there");
 }
 
 #[test]

@@ -18,11 +18,11 @@ pub fn gsi(device: u8) -> u8 {
 
 /// A bit for each device that asserts its line.
 #[derive(Debug, Default)]
-pub struct InterruptLines {
+pub struct IntxLines {
     asserted: Mutex<u32>,
 }
 
-impl InterruptLines {
+impl IntxLines {
     /// The line of `device` is as `state` says, which is asked under the lock: the last one to come has seen the last state.
     pub fn update(&self, device: u8, upstream: &dyn Upstream, state: impl FnOnce() -> bool) {
         let bit = 1 << device;
