@@ -26,6 +26,10 @@ pub struct Program {
     pub prefault: bool,
     /// Whether it sees Hyper-V's interface.
     pub hyperv: bool,
+    /// Its command line, where it has no other words there.
+    pub command_line: Option<&'static str>,
+    /// Its modules: files of this crate, and the words that go with them.
+    pub modules: &'static [(&'static str, &'static str)],
 }
 
 /// How a program ends.
@@ -48,6 +52,11 @@ pub enum End {
     HaltedForEver,
     /// The virtual machine ends since its guest asked for a reset.
     Reset,
+    /// The virtual machine, which has isa-debug-exit, ends by that with this status.
+    DebugExit {
+        /// The status of QEMU's process.
+        status: u8,
+    },
 }
 
 /// How often the long line of `console_output` has all characters, with all effort.
@@ -76,6 +85,15 @@ pub const TRANSITIONS: [u64; 2] = [10_000, 40_000];
 /// What lines of `bench` and `transitions` must not exceed where KVM with Hyper-V's interface is below Satori: what KVM takes
 /// there in Satori's place for a CPUID, and half of what it takes for a port that QEMU serves.
 pub const NESTED_BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 14_512), ("uart_status", 15_499)];
+
+/// The words of `multiboot`.
+pub const MULTIBOOT_WORDS: &str = "one two=three";
+
+/// The modules of `multiboot`.
+pub const MULTIBOOT_MODULES: &[(&str, &str)] = &[("guest.ld", "a script"), ("build.rs", "")];
+
+/// What `multiboot` writes to isa-debug-exit in the end.
+pub const MULTIBOOT_EXIT_VALUE: u8 = 0x15;
 
 /// Where `unbacked_memory` reads: above any RAM that a program is given, below the devices.
 pub const UNBACKED: u64 = 0xb000_0000;
@@ -240,6 +258,15 @@ pub const PROGRAMS: &[Program] = &[
         .ending(End::HaltedForEver),
     Program::passes("reset", "a write to the reset register ends the virtual machine as a reset")
         .ending(End::Reset),
+    Program {
+        command_line: Some(MULTIBOOT_WORDS),
+        modules: MULTIBOOT_MODULES,
+        ..Program::passes(
+            "multiboot",
+            "a multiboot kernel gets all that was given, finds all tables, asks fw_cfg, and ends with a status",
+        )
+    }
+    .ending(End::DebugExit { status: MULTIBOOT_EXIT_VALUE << 1 | 1 }),
     // The last: the machine's time is not quite what it was at the start.
     Program::passes(
         "exchanged_tsc",
@@ -262,6 +289,8 @@ impl Program {
             exerciser: false,
             prefault: false,
             hyperv: false,
+            command_line: None,
+            modules: &[],
         }
     }
 
