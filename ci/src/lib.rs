@@ -8,6 +8,7 @@ pub mod cache;
 pub mod cargo;
 pub mod check;
 pub mod fuzz;
+pub mod guest;
 pub mod image;
 pub mod interrupt;
 pub mod lab;

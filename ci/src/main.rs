@@ -10,6 +10,7 @@ use anyhow::ensure;
 use ci::cargo;
 use ci::check;
 use ci::fuzz;
+use ci::guest;
 use ci::interrupt;
 use ci::interrupt::Interrupted;
 use ci::run;
@@ -42,7 +43,7 @@ enum Command {
     /// Make a bootable CD with Satori and a guest.
     Image {
         #[command(flatten)]
-        guest: run::GuestOptions,
+        guest: guest::GuestOptions,
         /// Where to write it [default: target/satori.iso].
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
@@ -61,7 +62,11 @@ enum Command {
     ///
     /// Without options the guest is Debian's Linux with a shell. Every key goes to it, Ctrl-C included; Ctrl-A x quits.
     /// Input that comes from a file or pipe is typed once the shell's prompt is there, and its end ends nothing.
-    /// The exit status is 0 when the guest powered off or reset, 1 when it ended otherwise or never started, 124 when
+    ///
+    /// With --kernel FILE it is any kernel that Satori can load. One that writes a VALUE to port 0xF4 ends the run with the
+    /// exit status VALUE * 2 + 1, as with QEMU's isa-debug-exit.
+    ///
+    /// Else the exit status is 0 when the guest powered off or reset, 1 when it ended otherwise or never started, 124 when
     /// the time was up, 130 when interrupted.
     Run(run::Options),
     /// Run the tests: a line for each as it ends, then what the failed ones printed, then their number.
@@ -104,7 +109,7 @@ fn execute(command: Command) -> Result<u8> {
             }
             let folder = tempfile::tempdir()?;
             let output = output.unwrap_or_else(|| workshop.target().join("satori.iso"));
-            run::image(&workshop, &guest, 1, &folder)?.write(&workshop, &output)?;
+            guest::image(&workshop, &guest, 1, &folder)?.write(&workshop, &output)?;
             println!("{}", output.display());
         }
         Command::Check { file } => {

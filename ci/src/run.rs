@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo x run`: Satori with one guest on one of the lab's machines, and this terminal as its console.
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::io::IsTerminal;
 use std::io::Read;
 use std::io::Write;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::mpsc::Receiver;
@@ -14,18 +12,9 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context;
-use anyhow::Result;
-use anyhow::bail;
-use anyhow::ensure;
-use tempfile::TempDir;
-
-use crate::bundle::Manifest;
-use crate::bundle::VirtualMachine;
-use crate::cargo;
+use crate::guest;
+use crate::guest::GuestOptions;
 use crate::image::BUNDLE;
-use crate::image::Bundle;
-use crate::image::Image;
 use crate::interrupt::Interrupted;
 use crate::lab::Console;
 use crate::lab::HyperV;
@@ -35,8 +24,6 @@ use crate::lab::Launch;
 use crate::lab::Machine;
 use crate::lab::Processor;
 use crate::lab::Received;
-use crate::setup::debian;
-use crate::setup::initramfs;
 use crate::signs::Signs;
 use crate::signs::Watch;
 use crate::terminal;
@@ -45,18 +32,15 @@ use crate::terminal::RawMode;
 use crate::terminal::Request;
 use crate::terminal::Unasked;
 use crate::workshop::Workshop;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
 
 /// Exit status when the time was up, as timeout(1) has it.
 pub const TIMED_OUT: u8 = 124;
 
-/// The guest's name.
-const NAME: &str = "linux";
-
 /// Once the machine has powered off, the emulator has nothing left to do but to end.
 const TIME_TO_END: Duration = Duration::from_secs(30);
-
-/// What Linux is told unless somebody tells it otherwise: where its console is, and to end, not to wait, when it panics.
-pub const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
 
 /// Which machine runs Satori.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -91,53 +75,10 @@ pub struct Options {
     pub timeout: Option<u64>,
 }
 
-/// The guest, of a run or of an image.
-#[derive(Clone, Debug, clap::Args)]
-pub struct GuestOptions {
-    /// Memory of the guest.
-    #[arg(long, value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=2048))]
-    pub memory: u32,
-    /// Its virtual CPUs [default: as many as the machine's CPUs that --cpus gives, else 1].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub vcpus: Option<u32>,
-    /// The guest's kernel, an ELF file with a PVH note or a bzImage [default: Debian's vmlinux].
-    #[arg(long, value_name = "FILE")]
-    pub kernel: Option<PathBuf>,
-    /// Its initial RAM disk [default: busybox with a shell; none with --kernel].
-    #[arg(long, value_name = "FILE")]
-    pub initrd: Option<PathBuf>,
-    /// Its command line [default: console=ttyS0 panic=-1; none with --kernel].
-    #[arg(long, value_name = "STR")]
-    pub append: Option<String>,
-    /// Give it the device by which a guest program changes its own machine.
-    #[arg(long)]
-    pub exerciser: bool,
-    /// Let it see Hyper-V's interface.
-    #[arg(long)]
-    pub hyperv: bool,
-    /// More words for Satori's own command line.
-    #[arg(long, value_name = "STR", default_value = "")]
-    pub satori: String,
-}
-
-impl GuestOptions {
-    /// Looks for the files that are named, before anything is built for them.
-    ///
-    /// # Errors
-    /// When one is not there, cannot be read, or is no file.
-    pub fn check(&self) -> Result<()> {
-        [&self.kernel, &self.initrd].into_iter().flatten().try_for_each(|file| {
-            let unreadable = || format!("cannot read {}", file.display());
-            let metadata = File::open(file).and_then(|file| file.metadata()).with_context(unreadable)?;
-            ensure!(metadata.is_file(), "{} is no file", file.display());
-            Ok(())
-        })
-    }
-}
-
 /// How a run ended, when nothing went wrong with it.
 enum Ending {
-    Done,
+    /// By the guest's own wish, with this exit status.
+    Done(u8),
     Quit,
     TimedOut,
 }
@@ -154,7 +95,7 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
     options.guest.check()?;
     std::fs::create_dir_all(workshop.target())?;
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(workshop.target())?;
-    let image = image(workshop, &options.guest, options.cpus, &folder)?;
+    let image = guest::image(workshop, &options.guest, options.cpus, &folder)?;
     let memory_mib = image.machine_memory_mib()?;
     match options.leg {
         Leg::Bare => {
@@ -181,8 +122,9 @@ fn conclude(workshop: &Workshop, options: &Options, console: &mut impl Console) 
     // A time that no clock can tell never comes.
     let deadline =
         options.timeout.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
-    match converse(workshop, console, options.headless, &ready_when(&options.guest), deadline) {
-        Ok(Ending::Done | Ending::Quit) => Ok(0),
+    match converse(workshop, console, options.headless, &guest::ready_when(&options.guest), deadline) {
+        Ok(Ending::Done(status)) => Ok(status),
+        Ok(Ending::Quit) => Ok(0),
         Ok(Ending::TimedOut) => {
             eprintln!("\nsatori: the {} s are up; ended", options.timeout.unwrap_or_default());
             if let Some(explanation) = console.explanation() {
@@ -204,52 +146,6 @@ fn keep_if_failed(status: Result<u8>, keep: impl FnOnce() -> Result<PathBuf>) ->
         }
         status => status,
     }
-}
-
-/// Satori and one guest, as `options` say, for a machine with `cpus` CPUs. What has to be made for it goes to `folder`.
-///
-/// # Errors
-/// When something cannot be had or built.
-pub fn image(workshop: &Workshop, options: &GuestOptions, cpus: u32, folder: &TempDir) -> Result<Image> {
-    let guest =
-        VirtualMachine { vcpus: options.vcpus.unwrap_or(cpus), ..guest(workshop, options, folder.path())? };
-    Ok(Image {
-        satori: cargo::build_satori(workshop)?,
-        // Of two words that contradict each other Satori takes the first.
-        command_line: format!("{} when-done=power-off", options.satori),
-        bundle: Bundle::Of(Manifest::together(vec![guest])),
-    })
-}
-
-fn guest(workshop: &Workshop, options: &GuestOptions, folder: &Path) -> Result<VirtualMachine> {
-    let kernel = match &options.kernel {
-        Some(kernel) => kernel.clone(),
-        None => debian::linux(workshop)?.vmlinux,
-    };
-    let mut guest = VirtualMachine {
-        initrd: options.initrd.clone(),
-        command_line: options.append.clone(),
-        exerciser: options.exerciser,
-        hyperv: options.hyperv,
-        ..VirtualMachine::new(NAME, options.memory, kernel)
-    };
-    if options.kernel.is_some() {
-        return Ok(guest);
-    }
-    guest.command_line.get_or_insert_with(|| KERNEL_COMMAND_LINE.into());
-    if guest.initrd.is_none() {
-        let initrd = folder.join("initrd");
-        std::fs::write(&initrd, initramfs::build(workshop, &[])?)?;
-        guest.initrd = Some(initrd);
-    }
-    Ok(guest)
-}
-
-/// What the machine prints when its guest can take input that did not come from a human's fingers: the shell's
-/// prompt, or for a guest that we know nothing about, Satori's word that it runs.
-fn ready_when(options: &GuestOptions) -> String {
-    let our_shell = options.kernel.is_none() && options.initrd.is_none();
-    if our_shell { initramfs::PROMPT.into() } else { format!("vm {NAME}: started") }
 }
 
 /// How long nothing more comes once Satori has halted.
@@ -294,11 +190,11 @@ fn converse(
                     feed_standard_input(session.keyboard()?);
                 }
             }
-            Received::Nothing if signs.stopped() => return signs.verdict().map(|()| Ending::Done),
+            Received::Nothing if signs.stopped() => return signs.verdict().map(Ending::Done),
             Received::Nothing => {}
             Received::End => {
                 session.wait_for_power_off(TIME_TO_END)?;
-                return signs.verdict().map(|()| Ending::Done);
+                return signs.verdict().map(Ending::Done);
             }
         }
         match requests.as_ref().and_then(|requests| requests.try_recv().ok()) {
@@ -350,32 +246,5 @@ fn for_each_input(mut take: impl FnMut(&[u8]) -> bool) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_cannot_be_used_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = |initrd: PathBuf| GuestOptions {
-            memory: 512,
-            vcpus: None,
-            kernel: None,
-            initrd: Some(initrd),
-            append: None,
-            exerciser: false,
-            hyperv: false,
-            satori: String::new(),
-        };
-        let complaint = |file: PathBuf| options(file).check().unwrap_err().to_string();
-        let shown = folder.path().display();
-        assert_eq!(complaint(folder.path().into()), format!("{shown} is no file"));
-        assert_eq!(complaint(folder.path().join("x")), format!("cannot read {shown}/x"));
-        let file = folder.path().join("initrd");
-        std::fs::write(&file, "").unwrap();
-        options(file).check().unwrap();
     }
 }

@@ -26,6 +26,10 @@ pub struct Program {
     pub prefault: bool,
     /// Whether it sees Hyper-V's interface.
     pub hyperv: bool,
+    /// Its command line, where it has no other words there.
+    pub command_line: Option<&'static str>,
+    /// Its modules: files of this crate, and the words that go with them.
+    pub modules: &'static [(&'static str, &'static str)],
 }
 
 /// How a program ends.
@@ -91,6 +95,14 @@ pub const NESTED_BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 14_512), ("uart_stat
 
 /// What `debug_exit` writes.
 pub const DEBUG_EXIT_VALUE: u8 = 0x2a;
+/// The words of `multiboot`.
+pub const MULTIBOOT_WORDS: &str = "one two=three";
+
+/// The modules of `multiboot`.
+pub const MULTIBOOT_MODULES: &[(&str, &str)] = &[("guest.ld", "a script"), ("build.rs", "")];
+
+/// What `multiboot` writes to isa-debug-exit in the end.
+pub const MULTIBOOT_EXIT_VALUE: u8 = 0x15;
 
 /// Where `unbacked_memory` reads: above any RAM that a program is given, below the devices.
 pub const UNBACKED: u64 = 0xb000_0000;
@@ -283,6 +295,15 @@ pub const PROGRAMS: &[Program] = &[
     Program::passes("reset_by_port_a", "so does system control port A").ending(End::Reset),
     Program::passes("debug_exit", "isa-debug-exit ends the virtual machine with a status, as on QEMU")
         .ending(End::DebugExit { status: DEBUG_EXIT_VALUE << 1 | 1 }),
+    Program {
+        command_line: Some(MULTIBOOT_WORDS),
+        modules: MULTIBOOT_MODULES,
+        ..Program::passes(
+            "multiboot",
+            "a multiboot kernel gets all that was given, finds all tables, asks fw_cfg, and ends with a status",
+        )
+    }
+    .ending(End::DebugExit { status: MULTIBOOT_EXIT_VALUE << 1 | 1 }),
     // The last: the machine's time is not quite what it was at the start.
     Program::passes(
         "exchanged_tsc",
@@ -305,6 +326,8 @@ impl Program {
             exerciser: false,
             prefault: false,
             hyperv: false,
+            command_line: None,
+            modules: &[],
         }
     }
 

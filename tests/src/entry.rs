@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The first instructions of a guest program: from the 32-bit state of the PVH boot protocol to Rust in long mode.
+//! The first instructions of a guest program: from the 32-bit state of the PVH and multiboot protocols to Rust in long mode.
 //!
-//! The loader leaves us in 32-bit protected mode without paging, the address of the start info in EBX. The tables built
+//! The loader leaves us in 32-bit protected mode without paging, the address of what it tells us in EBX, and by multiboot a
+//! magic number in EAX. The tables built
 //! here map the first 4 GiB to themselves with 2 MiB pages, all writable and executable.
 
 // UNSAFETY: there is no Rust before there is a stack; this is assembly.
 #![expect(unsafe_code)]
 
 use crate::idt;
+use crate::multiboot;
 use crate::serial;
 use crate::start_info;
 use crate::verdict;
@@ -18,19 +20,14 @@ const STACK_SIZE: usize = 64 << 10;
 
 global_asm!(
     r#"
-    .section .note.pvh, "a", @note
-    .balign 4
-    .long 4, 4, 18                          # XEN_ELFNOTE_PHYS32_ENTRY
-    .asciz "Xen"
-    .long pvh_entry
-
     .section .text.entry, "ax"
     .code32
-    .global pvh_entry
-pvh_entry:
+    .global entry_32
+entry_32:
     cli
     cld
-    mov esi, ebx
+    mov edi, ebx
+    mov esi, eax
     # Four page directories: 2048 entries of 2 MiB, present, writable.
     mov ecx, 2048
     mov eax, 0x83
@@ -75,7 +72,6 @@ long_mode_entry:
     mov fs, eax
     mov gs, eax
     mov rsp, offset stack_top
-    mov edi, esi
     xor ebp, ebp
     push rbp
     jmp {start}
@@ -113,9 +109,10 @@ unsafe extern "C" {
     safe fn program();
 }
 
-/// Where the assembly ends: `start_info` is the physical address that the loader left.
-extern "C" fn start(start_info: u32) -> ! {
-    start_info::set(start_info);
+/// Where the assembly ends: `information` is the physical address that the loader left, `magic` tells of multiboot.
+extern "C" fn start(information: u32, magic: u32) -> ! {
+    start_info::set(information);
+    multiboot::set(information, magic);
     serial::initialise();
     idt::load();
     program();

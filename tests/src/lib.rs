@@ -13,19 +13,22 @@
 //! }
 //! ```
 //!
-//! It is an ELF file with a PVH note, so Satori, QEMU and others boot it without firmware. It reports on COM1, and its
+//! It is an ELF file with a PVH note, so Satori, QEMU and others boot it without firmware; one that says `multiboot_program!`
+//! has a multiboot header instead. It reports on COM1, and its
 //! last line is a [`verdict`]. Built for the host, a program compiles and does nothing.
 //!
 //! A guest program owns its whole machine and has a thread for each vCPU, so what the runtime keeps is kept in statics of
 //! atomics.
 #![cfg_attr(not(test), no_std)]
 
+pub mod acpi;
 pub mod catalogue;
 pub mod control;
 pub mod cpuid;
 pub mod effort;
 pub mod exceptions;
 pub mod exerciser;
+pub mod fw_cfg;
 pub mod hyperv;
 pub mod idt;
 pub mod interrupts;
@@ -34,6 +37,7 @@ pub mod lane;
 pub mod local_apic;
 pub mod madt;
 pub mod msr;
+pub mod multiboot;
 pub mod paging;
 pub mod pci;
 pub mod physical;
@@ -53,10 +57,46 @@ pub mod xsave_area;
 #[cfg(target_os = "none")]
 mod entry;
 
-/// Makes `$run`, a `fn()`, the program of this file. When it returns, the verdict is "pass".
+/// Makes `$run`, a `fn()`, the program of this file, entered by PVH. When it returns, the verdict is "pass".
 #[macro_export]
 macro_rules! program {
     ($run:path) => {
+        $crate::entered_program!(
+            $run,
+            ".section .note.pvh, \"a\", @note",
+            ".balign 4",
+            // XEN_ELFNOTE_PHYS32_ENTRY
+            ".long 4, 4, 18",
+            ".asciz \"Xen\"",
+            ".long entry_32",
+            ".text"
+        );
+    };
+}
+
+/// As [`program!`], but entered by multiboot 1, with modules at page borders and memory information.
+#[macro_export]
+macro_rules! multiboot_program {
+    ($run:path) => {
+        $crate::entered_program!(
+            $run,
+            ".section .multiboot, \"a\"",
+            ".balign 4",
+            // Magic, flags, and what makes the sum of all three 0.
+            ".long 0x1badb002, 3, -0x1badb005",
+            ".text"
+        );
+    };
+}
+
+/// Makes `$run` the program of this file, with lines of assembly by which loaders know it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! entered_program {
+    ($run:path, $($line:literal),+) => {
+        #[cfg(target_os = "none")]
+        core::arch::global_asm!($($line),+);
+
         #[cfg(target_os = "none")]
         #[unsafe(no_mangle)]
         extern "C" fn program() {

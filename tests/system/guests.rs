@@ -2,6 +2,7 @@
 //! The guest programs: each in a VM of its own, all in one boot, judged by what they print and how their VMs end.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use ci::bundle::Manifest;
+use ci::bundle::Module;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
 use ci::image::Bundle;
@@ -197,8 +199,14 @@ fn machine(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<Virtu
         prefault: program.prefault,
         hyperv: program.hyperv,
         debug_exit: matches!(program.end, End::DebugExit { .. }),
+        command_line: program.command_line.map(str::to_owned),
+        modules: program.modules.iter().map(module).collect(),
         ..VirtualMachine::new(vm_name(program), program.memory_mib, kernel)
     })
+}
+
+fn module((file, words): &(&str, &str)) -> Module {
+    Module { file: Path::new(env!("CARGO_MANIFEST_DIR")).join(file), command_line: (*words).into() }
 }
 
 fn vm_name(program: &Program) -> String {

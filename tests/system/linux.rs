@@ -12,9 +12,9 @@ use anyhow::Result;
 use anyhow::ensure;
 use ci::bundle::VirtualMachine;
 use ci::cargo;
+use ci::guest;
 use ci::lab::Console;
 use ci::lab::Session;
-use ci::run;
 use ci::setup::debian;
 use ci::setup::initramfs;
 use ci::setup::initramfs::PROMPT;
@@ -129,7 +129,7 @@ pub fn machine(lab: &Lab, kernel: PathBuf, folder: &Path) -> Result<VirtualMachi
     fs::write(&initrd, initramfs::build(&lab.workshop, &[("workload", workload(lab)?)])?)?;
     Ok(VirtualMachine {
         initrd: Some(initrd),
-        command_line: Some(run::KERNEL_COMMAND_LINE.into()),
+        command_line: Some(guest::KERNEL_COMMAND_LINE.into()),
         ..VirtualMachine::new("linux", 256, kernel)
     })
 }

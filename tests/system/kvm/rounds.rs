@@ -151,7 +151,8 @@ fn adapt(machine: VirtualMachine, program: &Program, effort: u64) -> VirtualMach
         End::TimeLimit => program.time_limit_s,
         _ => program.time_limit_s * TIME_FACTOR,
     };
-    let command_line = Some(format!("effort={effort} kvm-below=1"));
+    let words = format!("effort={effort} kvm-below=1");
+    let command_line = Some(machine.command_line.clone().unwrap_or(words));
     VirtualMachine { command_line, time_limit_s: Some(time_limit_s), ..machine }
 }
 
