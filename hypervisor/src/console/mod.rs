@@ -3,6 +3,7 @@
 
 pub mod crash_text;
 pub mod guest_output;
+pub mod line;
 pub mod log;
 mod port;
 pub mod serial;
