@@ -2,6 +2,8 @@
 //! The life of virtual machines: those that the manifest declares are started, watched, and reported when they end.
 
 use crate::console;
+use crate::console::attachment::Attached;
+use crate::console::attachment::Attachment;
 use crate::console::guest_output::GuestOutput;
 use crate::devices::exerciser::Window;
 use crate::memory::FRAME;
@@ -111,7 +113,8 @@ impl Life {
         if u64::from(config.memory_mib) > free_mib {
             return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
         }
-        let output = if several { GuestOutput::lines(&config.name) } else { GuestOutput::Bytes };
+        let attached = if several { Attached::ToNone } else { Attached::ToWhatRuns };
+        let output = GuestOutput::new(&config.name, 0, Arc::new(Attachment::new(attached)));
         let now = board.time.now();
         let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, pinned, now };
         let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;

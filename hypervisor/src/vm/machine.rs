@@ -222,6 +222,26 @@ impl Machine {
         }
     }
 
+    /// The UART is to send no more: the console has no room. Until [`Self::release_output`].
+    pub fn hold_back_output(&self) {
+        self.change_uart(Uart::hold_back);
+    }
+
+    /// The console has room again.
+    pub fn release_output(&self) {
+        self.change_uart(Uart::release);
+    }
+
+    fn change_uart(&self, change: impl FnOnce(&mut Uart)) {
+        let mut uart = self.uart.lock();
+        change(&mut uart.uart);
+        let message = self.uart_line(&mut uart);
+        drop(uart);
+        if let Some(message) = message {
+            self.posts.send(message, None);
+        }
+    }
+
     /// Devices do, for a bounded time, what no exit asks for. The first vCPU's CPU does this, out of the guest.
     pub fn work(&self) {}
 
