@@ -8,7 +8,7 @@ use core::fmt;
 use core::ops::Range;
 
 /// The words that our command line can have.
-const WORDS: [&str; 3] = ["when-done=power-off", "when-done=halt", "when-done=panic"];
+const WORDS: [&str; 4] = ["when-done=wait", "when-done=power-off", "when-done=halt", "when-done=panic"];
 /// What words can begin with that have a value of their own.
 const KEYS: [&str; 1] = ["enlightenments="];
 

@@ -57,7 +57,6 @@ use crate::schedule::processor;
 use crate::vcpu;
 use crate::vcpu::support::Support;
 use crate::vm::Offer;
-use crate::vm::bundle::MANIFEST;
 use crate::vm::life::Life;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::processor::Processor;
@@ -200,14 +199,8 @@ fn on_own_stack(state: Start) -> ! {
     let tsc_hz = clock.tsc_hz();
     let offer = Offer { cpuid: &__cpuid_count, tsc_hz, vmx, controls, shared_controls, nested };
     let when_done = WhenDone::new(boot, hyperv, platform.power_off);
-    let archive = bundle(boot, image, direct_map);
-    if archive.is_none() {
-        error!("no bundle: give the loader a tar with {MANIFEST} as a module");
-    }
-    match archive.and_then(|archive| Life::new(archive, offer)) {
-        Some(life) => processor::manage(cpu, board, life, when_done),
-        None => processor::finish(cpu, board, when_done),
-    }
+    let life = Life::new(bundle(boot, image, direct_map), offer);
+    processor::manage(cpu, board, life, when_done)
 }
 
 /// The enlightenments that the command line switches off.
@@ -232,7 +225,9 @@ fn cpu(
     let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
     let routed =
         io_apic::route(platform, COM1_IRQ, vector::SERIAL, apic.id()).map_err(|error| reason(&error))?;
-    if !routed {
+    if routed {
+        console::has_interrupts();
+    } else {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }
     let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
@@ -310,6 +305,8 @@ fn platform(boot: &BootInfo, direct_map: DirectMap) -> Platform {
 /// How the machine ends.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
+    /// Not at all: the operator may start a virtual machine again.
+    Wait,
     PowerOff,
     Halt,
     /// As if Satori had a fault, to see how that is reported.
@@ -331,10 +328,22 @@ impl WhenDone {
     fn new(boot: &BootInfo, hyperv: HyperV, power_off: Option<PowerOff>) -> Self {
         let end = match boot.option("when-done") {
             Some("power-off") => Ending::PowerOff,
+            Some("halt") => Ending::Halt,
             Some("panic") => Ending::Panic,
-            _ => Ending::Halt,
+            _ => Ending::Wait,
         };
         Self { hyperv: Box::new(hyperv), end, power_off }
+    }
+
+    /// What is below us.
+    #[must_use]
+    pub fn hyperv(&self) -> &HyperV {
+        &self.hyperv
+    }
+
+    /// The machine is to be powered off, whatever the command line says.
+    pub fn power_off(&mut self) {
+        self.end = Ending::PowerOff;
     }
 
     /// Time as L0 tells it.
@@ -343,8 +352,15 @@ impl WhenDone {
         self.hyperv.clock()
     }
 
+    /// Whether the machine goes on.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        matches!(self.end, Ending::Wait)
+    }
+
     /// Does it. All other CPUs have let go of everything, and stop.
     pub fn stop(self) -> ! {
+        console::use_no_interrupts();
         self.hyperv.leave();
         if let Ending::Panic = self.end {
             panic!("this is what when-done=panic asks for");

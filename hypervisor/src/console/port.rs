@@ -20,7 +20,12 @@ pub fn find(ports: NativePorts) -> bool {
     found
 }
 
-/// From here on [`interrupt`] is called on the port's interrupts: nobody waits for the line any more.
+/// The port's interrupt reaches a CPU.
+pub fn has_interrupts() {
+    PORT.lock().interrupts = true;
+}
+
+/// From here on [`interrupt`] is called on the port's interrupts, if it has any: nobody waits for the line any more.
 pub fn use_interrupts() {
     PORT.lock().use_interrupts();
 }

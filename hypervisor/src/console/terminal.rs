@@ -42,6 +42,8 @@ pub struct News {
 pub struct Terminal<P> {
     /// `None` until it is found, or where the machine has none.
     pub serial: Option<Serial<P>>,
+    /// Whether its interrupt reaches a CPU.
+    pub interrupts: bool,
     by_interrupt: bool,
     /// The interrupt that sends the next bytes will come.
     draining: bool,
@@ -63,6 +65,7 @@ impl<P> Terminal<P> {
     pub const fn new() -> Self {
         Self {
             serial: None,
+            interrupts: false,
             by_interrupt: false,
             draining: false,
             waiting: VecDeque::new(),
@@ -88,8 +91,11 @@ impl<P> Default for Terminal<P> {
 }
 
 impl<P: PortIo> Terminal<P> {
-    /// From here on [`Self::interrupt`] is called on each of the port's interrupts.
+    /// From here on [`Self::interrupt`] is called on each of the port's interrupts, if there are any.
     pub fn use_interrupts(&mut self) {
+        if !self.interrupts {
+            return;
+        }
         self.waiting.reserve(CAPACITY);
         self.typed.reserve(TYPED);
         self.by_interrupt = true;
@@ -164,8 +170,8 @@ impl<P: PortIo> Terminal<P> {
     pub fn write_line(&mut self, line: fmt::Arguments<'_>) {
         self.between(|terminal| {
             let lost = mem::take(&mut terminal.lost);
-            let complete = (lost == 0 || write!(Text(terminal), "({lost} lines are lost here)\n").is_ok())
-                && write!(Text(terminal), "{line}\n").is_ok();
+            let complete = (lost == 0 || writeln!(Text(terminal), "({lost} lines are lost here)").is_ok())
+                && writeln!(Text(terminal), "{line}").is_ok();
             if !complete {
                 terminal.lost = lost.saturating_add(1);
             }

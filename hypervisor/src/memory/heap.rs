@@ -53,6 +53,12 @@ pub fn held_bytes() -> u64 {
     HEAP.0.lock().counters().claimed_bytes as u64
 }
 
+/// Bytes of the heap that somebody has.
+#[must_use]
+pub fn used_bytes() -> u64 {
+    HEAP.0.lock().counters().allocated_bytes as u64
+}
+
 /// Frames for the heap. They are not given back: the heap is small and its peak comes again.
 #[derive(Debug)]
 struct FrameSource;

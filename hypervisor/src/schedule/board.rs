@@ -9,6 +9,7 @@ use crate::cpu::number::MAX_CPUS;
 use crate::cpu::number::Padded;
 use crate::cpu::timekeeper::Timekeeper;
 use crate::mmu::Coherence;
+use crate::schedule::budget::Budget;
 use crate::schedule::vpid::Vpids;
 use crate::vcpu::Vcpu;
 use alloc::boxed::Box;
@@ -27,6 +28,8 @@ const _: () = assert!(MAX_CPUS <= u64::BITS as usize, "a bit for each CPU");
 
 /// A vCPU runs so long, in milliseconds, while others wait for its CPU.
 const SLICE_MS: u64 = 5;
+/// One that may have only a part of its CPU has that part of each of these, in milliseconds.
+const PERIOD_MS: u64 = 100;
 
 /// What all CPUs share.
 #[derive(Debug)]
@@ -70,6 +73,12 @@ impl Board {
             idle: AtomicU64::new(0),
             retired: AtomicUsize::new(0),
         }
+    }
+
+    /// What a vCPU may have that is to have at most so many hundredths of a CPU; `None`: all.
+    #[must_use]
+    pub fn budget(&self, percent: u32) -> Option<Budget> {
+        (percent < 100).then(|| Budget::new(percent, self.hz / 1000 * PERIOD_MS))
     }
 
     /// Has all CPUs but `me` retire, and waits until they have; not for ever, for it is the end in any case.

@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "none")]
 pub mod board;
+pub mod budget;
 #[cfg(target_os = "none")]
 pub mod processor;
 pub mod queue;

@@ -64,6 +64,8 @@ pub enum End {
     Init,
     /// Another vCPU has brought the machine to its end.
     Stopped,
+    /// The operator has ended it.
+    Killed,
     /// VM entry found guest state that cannot be (SDM vol. 3, "VM-Entry Failures During or After Loading Guest State").
     InvalidGuestState {
         /// The exit qualification.
@@ -117,6 +119,7 @@ impl fmt::Display for End {
                 write!(f, "INIT was sent to the bootstrap processor, and no firmware is there to take it")
             }
             Self::Stopped => write!(f, "stopped"),
+            Self::Killed => write!(f, "killed"),
             Self::InvalidGuestState { qualification, rip } => {
                 write!(f, "VM entry refused the guest's state at {rip:#x} (qualification {qualification})")
             }

@@ -34,4 +34,6 @@ pub mod support;
 mod virtual_cpu;
 
 #[cfg(target_os = "none")]
+pub use virtual_cpu::Share;
+#[cfg(target_os = "none")]
 pub use virtual_cpu::Vcpu;

@@ -51,7 +51,7 @@ pub enum Left {
     Turn,
     /// It waits in a loop for another vCPU, which should run.
     Yields,
-    /// It halts, or waits for a start-up IPI.
+    /// It halts, waits for a start-up IPI, or is held.
     Waits,
     /// Its guest sends it to the next CPU.
     Goes,
@@ -246,6 +246,9 @@ impl Runner<'_> {
         self.look_at_what_is_asked()?;
         if self.vm.has_ended() {
             return Err(Left::Ended.into());
+        }
+        if self.vm.is_held() {
+            return Err(Left::Waits.into());
         }
         self.check_limit(guest)?;
         guest.take_mail()?;

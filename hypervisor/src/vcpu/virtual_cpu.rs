@@ -13,6 +13,7 @@ use crate::mmu::Coherence;
 use crate::mmu::Counter;
 use crate::mmu::Counters;
 use crate::mmu::residence::Residence;
+use crate::schedule::budget::Budget;
 use crate::schedule::queue::Sleeper;
 use crate::schedule::vpid::Vpid;
 use crate::vcpu::controls::PAUSE_LOOP_GAP;
@@ -53,8 +54,7 @@ pub struct Vcpu {
     pub(super) vpid: Vpid,
     /// Where its own translations are.
     residence: Residence,
-    /// It stays on its CPU, unless its guest sends it elsewhere.
-    pinned: bool,
+    share: Share,
     /// How it starts, until it has.
     start: Option<Start>,
     /// When it is to run even if nobody else sets it going: a timer of the guest, or the end of its machine's time.
@@ -62,6 +62,15 @@ pub struct Vcpu {
     /// Its machine, whose tables the VMCS names: they stay for as long as there is a vCPU. Last, so that it is let go when all
     /// else of the vCPU is gone.
     pub(super) vm: Arc<Vm>,
+}
+
+/// What a vCPU has of the physical CPUs.
+#[derive(Debug)]
+pub struct Share {
+    /// It stays on its CPU, unless its guest sends it elsewhere.
+    pub pinned: bool,
+    /// How much of a CPU it may have, unless that is all.
+    pub budget: Option<Budget>,
 }
 
 /// How a vCPU starts.
@@ -80,7 +89,7 @@ impl Vcpu {
         index: usize,
         entry: EntryState,
         vpid: Vpid,
-        pinned: bool,
+        share: Share,
     ) -> Result<Self, OutOfFrames> {
         let region = Frames::one()?;
         let page = NonNull::new(physical::pointer(region.address())).expect("no frame is at address zero");
@@ -95,7 +104,7 @@ impl Vcpu {
             state: State::new(index as u32, vm.timer_input_tick, vm.started_at, processor),
             vpid,
             residence: Residence::new(),
-            pinned,
+            share,
             start: Some(if index == 0 { Start::Kernel(entry) } else { Start::Reset }),
             deadline: None,
             vm: Arc::clone(vm),
@@ -111,7 +120,7 @@ impl Vcpu {
     /// Whether it may be given to another CPU.
     #[must_use]
     pub fn may_move(&self) -> bool {
-        !self.pinned
+        !self.share.pinned
     }
 
     /// Whether the registers of its CPU hold what VMX does not switch.
@@ -216,12 +225,19 @@ impl Vcpu {
 
 impl Sleeper for Box<Vcpu> {
     fn wakes(&self, now: u64) -> bool {
+        if self.vm.is_held() {
+            return false;
+        }
         let mailbox = &self.vm.machine.posts.of(self.index).mailbox;
         !mailbox.is_empty() || self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     fn deadline(&self) -> Option<u64> {
-        self.deadline
+        self.deadline.filter(|_| !self.vm.is_held())
+    }
+
+    fn budget(&mut self) -> Option<&mut Budget> {
+        self.share.budget.as_mut()
     }
 }
 

@@ -16,7 +16,7 @@ pub const MANIFEST: &str = "satori.toml";
 const MOST_NAMES: usize = 8;
 
 /// A bundle that was found in order, as an index into the archive's bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bundle<'a> {
     files: BTreeMap<String, &'a [u8]>,
 }

@@ -242,6 +242,9 @@ impl Machine {
         }
     }
 
+    /// The operator presses the power button.
+    pub fn press_power_button(&self) {}
+
     /// Devices do, for a bounded time, what no exit asks for. The first vCPU's CPU does this, out of the guest.
     pub fn work(&self) {}
 

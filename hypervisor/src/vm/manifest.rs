@@ -10,35 +10,53 @@
 //! vcpus = 4                       # 1 to 64; 1 where left out
 //! kernel = "vmlinux"              # a file of the bundle
 //! initrd = "initrd"               # a file of the bundle; may be left out
+//! modules = ["file words"]        # further files for its kernel, and what it is told of each
 //! command-line = "console=ttyS0"  # empty where left out
+//! disks = [{ file = "root.img" }, { file = "data.img", read-only = true }, { size-mib = 16 }]
+//! nets = [{ switch = "lan", mac = "52:54:00:00:00:01" }]
+//! autostart = true                # false: it waits for the operator
+//! restart = "never"               # or "on-failure" or "always": what follows when it has ended by itself
+//! on-reboot = "restart"           # or "end": what a guest's reboot does
+//! stop-timeout-s = 30             # so long after it was asked to stop it is killed
 //! time-limit-s = 60               # the VM is ended after so many seconds; no limit where left out
+//! cpus = [0, 1]                   # the physical CPU of each vCPU, or one for all; where there is room if left out
+//! cpu-percent = 50                # the most that each vCPU gets of a CPU; 100 where left out
 //! prefault = true                 # all memory is there from the start, rather than when it is first used
+//! virtio-console = true           # devices: off where left out, but for entropy
+//! entropy = true
+//! debug-exit = true
 //! exerciser = true                # a device by which a test changes the machine under itself
 //! hyperv = true                   # the guest sees as much of Hyper-V's interface as remote TLB flushes take
 //! ```
 
-use super::bundle::MANIFEST;
-use super::memory_layout::MINIMUM_MIB;
+mod config;
+mod error;
+mod mac;
+mod value;
+
+pub use config::DiskConfig;
+pub use config::DiskSource;
+pub use config::MOST_DISKS;
+pub use config::MOST_NETS;
+pub use config::MOST_VCPUS;
+pub use config::Module;
+pub use config::NetConfig;
+pub use config::OnReboot;
+pub use config::Restart;
+pub use config::VmConfig;
+pub use error::ManifestError;
+pub use error::Mistake;
+pub use mac::Mac;
+
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
-use core::num::NonZeroU32;
 use serde::Deserialize;
-use serde::Deserializer;
-use serde::de::Error as _;
 use toml::Spanned;
 use toml::de::DeTable;
 use toml::de::DeValue;
 use toml::de::ValueDeserializer;
-
-/// The longest name of a VM, in characters.
-pub const LONGEST_NAME: usize = 32;
-
-/// The most vCPUs of a VM.
-pub const MOST_VCPUS: u32 = 64;
 
 /// When VMs start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -60,70 +78,6 @@ pub struct Manifest {
     pub vms: Vec<VmConfig>,
     /// Everything that is wrong with the rest.
     pub errors: Vec<ManifestError>,
-}
-
-/// A VM as its owner declared it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, expecting = "a table that declares a VM ([[vm]])")]
-pub struct VmConfig {
-    /// Its name: unique, 1 to 32 characters of a-z, 0-9 and -.
-    #[serde(deserialize_with = "name")]
-    pub name: String,
-    /// Its RAM in MiB, at least [`MINIMUM_MIB`].
-    #[serde(deserialize_with = "memory")]
-    pub memory_mib: u32,
-    /// How many virtual CPUs it has, at most [`MOST_VCPUS`].
-    #[serde(deserialize_with = "vcpus", default = "one")]
-    pub vcpus: u32,
-    /// The file of the bundle that is its kernel.
-    pub kernel: String,
-    /// The file of the bundle that is its initial RAM disk.
-    pub initrd: Option<String>,
-    /// The kernel's command line.
-    #[serde(default)]
-    pub command_line: String,
-    /// After so many seconds the VM is ended.
-    pub time_limit_s: Option<NonZeroU32>,
-    /// All of its memory is taken and mapped before it starts.
-    #[serde(default)]
-    pub prefault: bool,
-    /// It has the [exerciser](crate::devices::exerciser).
-    #[serde(default)]
-    pub exerciser: bool,
-    /// Its guest sees [what we offer](enlightenments::offer) of Hyper-V's interface.
-    #[serde(default)]
-    pub hyperv: bool,
-}
-
-/// A mistake in the manifest, and where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManifestError {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// The name of the VM that is concerned, as it stands in the manifest: it may be anything.
-    pub vm: Option<String>,
-    /// What is wrong.
-    pub mistake: Mistake,
-}
-
-/// What is wrong in a manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mistake {
-    /// The text is not UTF-8.
-    Encoding,
-    /// The text is no TOML, or a value is not what it should be, as these words say.
-    Toml(String),
-    /// A key outside of all VMs that means nothing.
-    UnknownKey(String),
-    /// `vm` is something else than an array of tables.
-    NotAnArray,
-    /// There is no VM at all.
-    NoVm,
-    /// Another VM has this name already.
-    NameTaken {
-        /// The line on which that VM is declared.
-        line: usize,
-    },
 }
 
 impl Manifest {
@@ -165,9 +119,9 @@ impl Manifest {
         let DeValue::Array(vms) = vms.into_inner() else {
             return Err(error(line, Mistake::NotAnArray));
         };
-        let mut lines_of_names = BTreeMap::new();
+        let mut taken = Taken::default();
         for vm in vms {
-            match read_vm(text, vm, &mut lines_of_names) {
+            match read_vm(text, vm, &mut taken) {
                 Ok(vm) => self.vms.push(vm),
                 Err(error) => self.errors.push(error),
             }
@@ -176,19 +130,50 @@ impl Manifest {
     }
 }
 
-fn read_vm(
-    text: &str,
-    vm: Spanned<DeValue<'_>>,
-    lines_of_names: &mut BTreeMap<String, usize>,
-) -> Result<VmConfig, ManifestError> {
-    let line = line_of(text.as_bytes(), vm.span().start);
-    let name = vm.get_ref().get("name").and_then(|name| name.get_ref().as_str()).map(ToOwned::to_owned);
+/// What no other VM can have, and the line of the VM that has it.
+#[derive(Debug, Default)]
+struct Taken {
+    names: BTreeMap<String, usize>,
+    macs: BTreeMap<(String, Mac), usize>,
+}
+
+impl Taken {
+    /// Takes what that VM, of that line, has for itself, unless it is taken.
+    fn take(&mut self, vm: &VmConfig, line: usize) -> Result<(), Mistake> {
+        if let Some(&line) = self.names.get(&vm.name) {
+            return Err(Mistake::NameTaken { line });
+        }
+        let mut macs = BTreeMap::new();
+        for (index, net) in vm.nets.iter().enumerate() {
+            let (switch, mac) = (net.switch.clone(), net.mac_in(&vm.name, index));
+            let card = (switch, mac);
+            if let Some(&line) = self.macs.get(&card).or_else(|| macs.get(&card)) {
+                return Err(Mistake::MacTaken { mac, switch: card.0, line });
+            }
+            macs.insert(card, line);
+        }
+        self.macs.append(&mut macs);
+        self.names.insert(vm.name.clone(), line);
+        Ok(())
+    }
+}
+
+fn read_vm(text: &str, vm: Spanned<DeValue<'_>>, taken: &mut Taken) -> Result<VmConfig, ManifestError> {
+    let at = |span: core::ops::Range<usize>| line_of(text.as_bytes(), span.start);
+    let line = at(vm.span());
+    let value = |key: &str| vm.get_ref().get(key);
+    let name = value("name").and_then(|name| name.get_ref().as_str()).map(ToOwned::to_owned);
+    let line_of_cpus = value("cpus").map(|cpus| at(cpus.span()));
     let vm = VmConfig::deserialize(ValueDeserializer::from(vm))
         .map_err(|error| toml_error(text, name.clone(), &error))?;
-    if let Some(&first) = lines_of_names.get(&vm.name) {
-        return Err(ManifestError { line, vm: name, mistake: Mistake::NameTaken { line: first } });
+    let (cpus, vcpus) = (vm.cpus.len(), vm.vcpus);
+    if let Some(line) = line_of_cpus
+        && cpus != 1
+        && cpus != vcpus as usize
+    {
+        return Err(ManifestError { line, vm: name, mistake: Mistake::Cpus { cpus, vcpus } });
     }
-    lines_of_names.insert(vm.name.clone(), line);
+    taken.take(&vm, line).map_err(|mistake| ManifestError { line, vm: name, mistake })?;
     Ok(vm)
 }
 
@@ -201,65 +186,6 @@ fn toml_error(text: &str, vm: Option<String>, error: &toml::de::Error) -> Manife
 fn line_of(text: &[u8], offset: usize) -> usize {
     1 + text.iter().take(offset).filter(|&&byte| byte == b'\n').count()
 }
-
-fn one() -> u32 {
-    1
-}
-
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(allowed) {
-        return Ok(name);
-    }
-    Err(D::Error::custom(format!(
-        "{name:?} cannot be a VM's name, which has 1 to {LONGEST_NAME} characters of a-z, 0-9 and -"
-    )))
-}
-
-fn memory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let mebibytes = u32::deserialize(deserializer)?;
-    if mebibytes >= MINIMUM_MIB {
-        return Ok(mebibytes);
-    }
-    Err(D::Error::custom(format!("{mebibytes} MiB of memory are too few: give it {MINIMUM_MIB} or more")))
-}
-
-fn vcpus<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    match u32::deserialize(deserializer)? {
-        vcpus @ 1..=MOST_VCPUS => Ok(vcpus),
-        vcpus => Err(D::Error::custom(format!("{vcpus} vCPUs cannot be had: a VM has 1 to {MOST_VCPUS}"))),
-    }
-}
-
-impl fmt::Display for ManifestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MANIFEST}, line {}: ", self.line)?;
-        if let Some(name) = &self.vm {
-            write!(f, "VM {name:?}: ")?;
-        }
-        self.mistake.fmt(f)
-    }
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Encoding => f.write_str("the text is not UTF-8; save it as UTF-8"),
-            Self::Toml(message) => f.write_str(message),
-            Self::UnknownKey(key) => {
-                write!(f, "{key:?} means nothing here; the manifest is made of `start` and [[vm]] tables")
-            }
-            Self::NotAnArray => f.write_str("a VM is declared by [[vm]], in double brackets"),
-            Self::NoVm => f.write_str("no VM is declared; add a [[vm]] table"),
-            Self::NameTaken { line } => {
-                write!(f, "the VM of line {line} has this name already; give this one another")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ManifestError {}
 
 #[cfg(test)]
 mod tests;

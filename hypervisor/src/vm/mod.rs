@@ -2,6 +2,7 @@
 //! A virtual machine: what declares it, what is loaded into it, and its life.
 
 pub mod bundle;
+pub mod course;
 pub mod enlightened;
 pub mod exercise;
 #[cfg(target_os = "none")]
@@ -66,6 +67,8 @@ use core::arch::x86_64::CpuidResult;
 use core::cmp::Reverse;
 use core::fmt;
 use core::num::NonZeroU32;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering;
 use evmcs::Vmcs;
 use evmcs::VmcsRegion;
 use evmcs::controls::Controls;
@@ -123,6 +126,8 @@ pub struct Vm {
     /// When it is ended.
     pub limit: Option<TimeLimit>,
     end: Once<End>,
+    /// Its vCPUs stay out of the guest.
+    held: AtomicBool,
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: Mutex<u64>,
     /// What of the exits' cost was our own.
@@ -155,6 +160,13 @@ pub enum VmError {
     },
     /// All VPIDs are taken.
     NoVpid,
+    /// One of its vCPUs is to be on a CPU that does not run.
+    NoCpu {
+        /// The CPU.
+        number: u32,
+        /// How many run.
+        count: usize,
+    },
     /// There is not enough memory in the pieces that are needed.
     Memory(OutOfFrames),
     /// Its firmware tables could not be written.
@@ -171,6 +183,10 @@ impl fmt::Display for VmError {
                 "{asked_mib} MiB are asked for and {free_mib} free: give it less, or the machine more"
             ),
             Self::NoVpid => write!(f, "there are 65535 vCPUs already: end some"),
+            Self::NoCpu { number, count } => write!(
+                f,
+                "there is no CPU {number}, which `cpus` names: {count} run, and the first of them is 0"
+            ),
             Self::Memory(error) => error.fmt(f),
             Self::Firmware(error) => error.fmt(f),
         }
@@ -244,6 +260,7 @@ impl Vm {
                 .time_limit_s
                 .map(|seconds| TimeLimit { deadline: place.now.saturating_add(ticks(seconds)), seconds }),
             end: Once::new(),
+            held: AtomicBool::new(false),
             waiting: Mutex::new(0),
             #[cfg(feature = "measure")]
             shares: Mutex::default(),
@@ -261,6 +278,24 @@ impl Vm {
         if first {
             self.machine.posts.stop_all();
         }
+    }
+
+    /// Keeps its vCPUs out of the guest from soon on. Time passes for it.
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::Relaxed);
+        self.machine.posts.rouse_all();
+    }
+
+    /// Lets its vCPUs go on.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Relaxed);
+        self.machine.posts.rouse_all();
+    }
+
+    /// Whether its vCPUs are to stay out of the guest.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed) && !self.has_ended()
     }
 
     /// Whether it has ended, or is about to.

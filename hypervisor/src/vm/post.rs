@@ -143,12 +143,20 @@ impl Posts {
         );
     }
 
-    /// Has every vCPU look whether it is to go on.
+    /// Has every vCPU look whether it is to go on, also those that are held and take no mail.
     pub fn stop_all(&self) {
         for post in &self.posts {
-            if post.mailbox.stop() {
-                self.neighbours.notify(post.home());
-            }
+            // A mailbox that was not empty before says nothing of its owner: that may not have looked since it was held.
+            let _ = post.mailbox.stop();
+            self.neighbours.notify(post.home());
+        }
+    }
+
+    /// As [`Self::nudge_all`], also for those that are held, or were until now.
+    pub fn rouse_all(&self) {
+        for post in &self.posts {
+            let _ = post.mailbox.nudge();
+            self.neighbours.notify(post.home());
         }
     }
 

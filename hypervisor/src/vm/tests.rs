@@ -27,6 +27,7 @@ fn vm(vcpus: u32, neighbours: &'static ModelNeighbours) -> Vm {
         started_at: 0,
         limit: None,
         end: Once::new(),
+        held: AtomicBool::new(false),
         waiting: Mutex::new(0),
         #[cfg(feature = "measure")]
         shares: Mutex::default(),

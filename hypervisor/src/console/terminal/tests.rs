@@ -69,7 +69,7 @@ impl PortIo for &RefCell<Model> {
 }
 
 fn on(model: &RefCell<Model>) -> Terminal<&RefCell<Model>> {
-    let mut terminal = Terminal { serial: Serial::find(model, COM1), ..Terminal::new() };
+    let mut terminal = Terminal { serial: Serial::find(model, COM1), interrupts: true, ..Terminal::new() };
     terminal.use_interrupts();
     terminal
 }
