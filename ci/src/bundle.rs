@@ -37,6 +37,81 @@ pub enum Start {
     InTurn,
 }
 
+/// What follows when a VM has ended by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Nothing.
+    #[default]
+    Never,
+    /// It starts again, unless its guest has powered it off.
+    OnFailure,
+    /// It starts again.
+    Always,
+}
+
+/// What a guest's reboot does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnReboot {
+    /// It ends the VM: what a test wants to see. Satori's own default is the other one.
+    #[default]
+    End,
+    /// The VM starts again.
+    Restart,
+}
+
+/// A file that a kernel is given beside its initial RAM disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// Where it is on this machine.
+    pub file: PathBuf,
+    /// What the kernel is told of it.
+    pub command_line: String,
+}
+
+/// A disk of a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// What is in a file of this machine. What the guest writes is gone with the VM.
+    File {
+        /// Where it is.
+        file: PathBuf,
+        /// The guest cannot write to it.
+        read_only: bool,
+    },
+    /// Zeros, so many MiB.
+    Blank {
+        /// Its size.
+        size_mib: u32,
+    },
+}
+
+impl Disk {
+    /// What of Satori's memory it may take beside its file, in MiB.
+    fn memory_mib(&self) -> u32 {
+        match self {
+            Self::File { read_only: true, .. } => 0,
+            Self::File { file, .. } => {
+                // One that is not there is told by whoever reads it.
+                file.metadata()
+                    .map_or(0, |metadata| u32::try_from(metadata.len() >> 20).unwrap_or(u32::MAX))
+                    .saturating_add(1)
+            }
+            Self::Blank { size_mib } => *size_mib,
+        }
+    }
+}
+
+/// A network card of a VM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Net {
+    /// The switch that it is plugged into.
+    pub switch: String,
+    /// Its address, where Satori is not to choose one.
+    pub mac: Option<String>,
+}
+
 /// A VM, with its files where they are on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualMachine {
@@ -60,6 +135,30 @@ pub struct VirtualMachine {
     pub prefault: bool,
     /// Whether its guest sees Hyper-V's interface.
     pub hyperv: bool,
+    /// Further files for its kernel.
+    pub modules: Vec<Module>,
+    /// Its disks.
+    pub disks: Vec<Disk>,
+    /// Its network cards.
+    pub nets: Vec<Net>,
+    /// Whether it starts by itself.
+    pub autostart: bool,
+    /// What follows when it has ended by itself.
+    pub restart: Restart,
+    /// What its guest's reboot does.
+    pub on_reboot: OnReboot,
+    /// Seconds from the power button to the end.
+    pub stop_timeout_s: Option<u32>,
+    /// The physical CPU of each vCPU, or of all; none: where there is room.
+    pub cpus: Vec<u32>,
+    /// The most that each of its vCPUs gets of a CPU.
+    pub cpu_percent: Option<u32>,
+    /// Whether it has a virtio console.
+    pub virtio_console: bool,
+    /// Whether it has a virtio source of entropy.
+    pub entropy: bool,
+    /// Whether it has the port by which a guest ends it with a status.
+    pub debug_exit: bool,
 }
 
 /// The manifest as it is written.
@@ -85,6 +184,30 @@ struct Declaration<'a> {
     prefault: bool,
     #[serde(skip_serializing_if = "is_off")]
     hyperv: bool,
+    modules: Vec<String>,
+    disks: Vec<DiskTable>,
+    nets: &'a [Net],
+    autostart: bool,
+    restart: Restart,
+    on_reboot: OnReboot,
+    stop_timeout_s: Option<u32>,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    cpus: &'a [u32],
+    cpu_percent: Option<u32>,
+    #[serde(skip_serializing_if = "is_off")]
+    virtio_console: bool,
+    entropy: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    debug_exit: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct DiskTable {
+    file: Option<String>,
+    size_mib: Option<u32>,
+    #[serde(skip_serializing_if = "is_off")]
+    read_only: bool,
 }
 
 fn is_off(switch: &bool) -> bool {
@@ -106,12 +229,42 @@ impl VirtualMachine {
             exerciser: false,
             prefault: false,
             hyperv: false,
+            modules: Vec::new(),
+            disks: Vec::new(),
+            nets: Vec::new(),
+            autostart: true,
+            restart: Restart::default(),
+            on_reboot: OnReboot::default(),
+            stop_timeout_s: None,
+            cpus: Vec::new(),
+            cpu_percent: None,
+            virtio_console: false,
+            entropy: true,
+            debug_exit: false,
         }
     }
 
     /// The files on this machine that it is made of.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [Some(&self.kernel), self.initrd.as_ref()].into_iter().flatten()
+        self.files_in_bundle().map(|(_, file)| file)
+    }
+
+    /// Its memory and what its disks may take, in MiB.
+    fn all_memory_mib(&self) -> u32 {
+        self.disks.iter().map(Disk::memory_mib).fold(self.memory_mib, u32::saturating_add)
+    }
+
+    /// The files that it is made of, and their names in the bundle.
+    fn files_in_bundle(&self) -> impl Iterator<Item = (String, &PathBuf)> {
+        let kernel = (self.kernel_in_bundle(), &self.kernel);
+        let initrd = self.initrd.iter().map(|initrd| (self.initrd_in_bundle(), initrd));
+        let modules = self.modules.iter().enumerate();
+        let modules = modules.map(|(index, module)| (self.module_in_bundle(index), &module.file));
+        let disks = self.disks.iter().enumerate().filter_map(|(index, disk)| match disk {
+            Disk::File { file, .. } => Some((self.disk_in_bundle(index), file)),
+            Disk::Blank { .. } => None,
+        });
+        [kernel].into_iter().chain(initrd).chain(modules).chain(disks)
     }
 
     fn kernel_in_bundle(&self) -> String {
@@ -120,6 +273,27 @@ impl VirtualMachine {
 
     fn initrd_in_bundle(&self) -> String {
         format!("{}.initrd", self.name)
+    }
+
+    fn module_in_bundle(&self, index: usize) -> String {
+        format!("{}.module-{index}", self.name)
+    }
+
+    fn disk_in_bundle(&self, index: usize) -> String {
+        format!("{}.disk-{index}", self.name)
+    }
+
+    fn module(&self, (index, module): (usize, &Module)) -> String {
+        format!("{} {}", self.module_in_bundle(index), module.command_line)
+    }
+
+    fn disk(&self, (index, disk): (usize, &Disk)) -> DiskTable {
+        match disk {
+            Disk::File { read_only, .. } => {
+                DiskTable { file: Some(self.disk_in_bundle(index)), size_mib: None, read_only: *read_only }
+            }
+            Disk::Blank { size_mib } => DiskTable { file: None, size_mib: Some(*size_mib), read_only: false },
+        }
     }
 
     fn declaration(&self) -> Declaration<'_> {
@@ -134,6 +308,18 @@ impl VirtualMachine {
             exerciser: self.exerciser,
             prefault: self.prefault,
             hyperv: self.hyperv,
+            modules: self.modules.iter().enumerate().map(|module| self.module(module)).collect(),
+            disks: self.disks.iter().enumerate().map(|disk| self.disk(disk)).collect(),
+            nets: &self.nets,
+            autostart: self.autostart,
+            restart: self.restart,
+            on_reboot: self.on_reboot,
+            stop_timeout_s: self.stop_timeout_s,
+            cpus: &self.cpus,
+            cpu_percent: self.cpu_percent,
+            virtio_console: self.virtio_console,
+            entropy: self.entropy,
+            debug_exit: self.debug_exit,
         }
     }
 }
@@ -154,7 +340,7 @@ impl Manifest {
     /// The most memory that the VMs have at one time, in MiB.
     #[must_use]
     pub fn memory_mib(&self) -> u32 {
-        let each = self.machines.iter().map(|machine| machine.memory_mib);
+        let each = self.machines.iter().map(VirtualMachine::all_memory_mib);
         match self.start {
             Start::Together => each.fold(0, u32::saturating_add),
             Start::InTurn => each.max().unwrap_or_default(),
@@ -174,9 +360,8 @@ pub fn write(manifest: &Manifest, archive: impl Write) -> Result<()> {
     let mut builder = tar::Builder::new(archive);
     append(&mut builder, MANIFEST, text.len() as u64, text.as_bytes())?;
     for machine in machines {
-        append_file(&mut builder, &machine.kernel_in_bundle(), &machine.kernel)?;
-        if let Some(initrd) = &machine.initrd {
-            append_file(&mut builder, &machine.initrd_in_bundle(), initrd)?;
+        for (name, file) in machine.files_in_bundle() {
+            append_file(&mut builder, &name, file)?;
         }
     }
     Ok(builder.into_inner()?.flush()?)
@@ -218,73 +403,4 @@ fn append(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use super::*;
-
-    fn machine(name: &str, kernel: &Path) -> VirtualMachine {
-        let command_line = Some("console=ttyS0 say=\"hello\"".into());
-        VirtualMachine { command_line, ..VirtualMachine::new(name, 64, kernel) }
-    }
-
-    #[test]
-    fn the_manifest_names_files_that_the_bundle_holds() {
-        let folder = tempfile::tempdir().unwrap();
-        let kernel = folder.path().join("kernel");
-        std::fs::write(&kernel, "the kernel").unwrap();
-        let mut bundle = Vec::new();
-        let one = VirtualMachine { vcpus: 4, exerciser: true, hyperv: true, ..machine("one", &kernel) };
-        write(&Manifest::in_turn(vec![one]), &mut bundle).unwrap();
-
-        let mut files = std::collections::BTreeMap::new();
-        for entry in tar::Archive::new(bundle.as_slice()).entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let mut content = String::new();
-            entry.read_to_string(&mut content).unwrap();
-            files.insert(entry.path().unwrap().display().to_string(), content);
-        }
-        let manifest: toml::Table = files[MANIFEST].parse().unwrap();
-        assert_eq!(manifest["start"].as_str(), Some("in-turn"));
-        let vm = &manifest["vm"][0];
-        assert_eq!(vm["name"].as_str(), Some("one"));
-        assert_eq!(vm["memory-mib"].as_integer(), Some(64));
-        assert_eq!(vm["command-line"].as_str(), Some("console=ttyS0 say=\"hello\""));
-        assert_eq!((vm["vcpus"].as_integer(), vm["exerciser"].as_bool()), (Some(4), Some(true)));
-        assert_eq!(vm["hyperv"].as_bool(), Some(true));
-        assert!(["initrd", "time-limit-s", "prefault"].iter().all(|key| vm.get(key).is_none()));
-        assert_eq!(files[vm["kernel"].as_str().unwrap()], "the kernel");
-    }
-
-    #[test]
-    fn vms_in_turn_need_the_memory_of_the_largest_and_together_that_of_all() {
-        let machines = [16, 64, 32].map(|mib| VirtualMachine::new("any", mib, "kernel"));
-        assert_eq!(Manifest::in_turn(machines.to_vec()).memory_mib(), 64);
-        assert_eq!(Manifest::together(machines.to_vec()).memory_mib(), 112);
-    }
-
-    #[test]
-    fn the_same_machines_give_the_same_bytes() {
-        let this_file = Path::new(file!()).file_name().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(this_file);
-        let bundle = || {
-            let mut bytes = Vec::new();
-            write(&Manifest::together(vec![machine("one", &source)]), &mut bytes).unwrap();
-            bytes
-        };
-        assert_eq!(bundle(), bundle());
-    }
-
-    #[test]
-    fn names_that_satori_refuses_are_refused_here() {
-        let refused = |names: &[&str]| {
-            let machines: Vec<_> = names.iter().map(|name| machine(name, Path::new("/dev/null"))).collect();
-            write(&Manifest::together(machines), std::io::sink()).is_err()
-        };
-        assert!(!refused(&["a-1", "b"]));
-        assert!(refused(&["a", "a"]));
-        assert!(
-            refused(&[""]) && refused(&["A"]) && refused(&["a_b"]) && refused(&["a".repeat(33).as_str()])
-        );
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 pub mod bundle;
 pub mod cache;
 pub mod cargo;
+pub mod check;
 pub mod image;
 pub mod interrupt;
 pub mod lab;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use anyhow::ensure;
 use ci::cargo;
+use ci::check;
 use ci::interrupt;
 use ci::interrupt::Interrupted;
 use ci::run;
@@ -44,6 +45,13 @@ enum Command {
         /// Where to write it [default: target/satori.iso].
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Say what is wrong with a manifest, as Satori would: a line FILE:LINE: REASON for each mistake.
+    ///
+    /// The files that it names are looked for beside it. The exit status is 1 when something is wrong.
+    Check {
+        /// The manifest.
+        file: PathBuf,
     },
     /// Run Satori with a guest in the emulator, with this terminal as the guest's console.
     ///
@@ -91,6 +99,11 @@ fn execute(command: Command) -> Result<u8> {
             let output = output.unwrap_or_else(|| workshop.target().join("satori.iso"));
             run::image(&workshop, &guest, 1, &folder)?.write(&workshop, &output)?;
             println!("{}", output.display());
+        }
+        Command::Check { file } => {
+            let mistakes = check::check(&file)?;
+            print!("{mistakes}");
+            return Ok(u8::from(!mistakes.is_empty()));
         }
         Command::Run(options) => return run::run(&workshop, &options),
         Command::Test(options) => return Ok(u8::from(!test::test(&workshop, &options)?)),

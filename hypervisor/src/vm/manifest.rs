@@ -52,6 +52,7 @@ use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -138,8 +139,8 @@ struct Taken {
 }
 
 impl Taken {
-    /// Takes what that VM, of that line, has for itself, unless it is taken.
-    fn take(&mut self, vm: &VmConfig, line: usize) -> Result<(), Mistake> {
+    /// Takes what that VM has for itself, unless it is taken.
+    fn take(&mut self, vm: &VmConfig) -> Result<(), Mistake> {
         if let Some(&line) = self.names.get(&vm.name) {
             return Err(Mistake::NameTaken { line });
         }
@@ -150,22 +151,23 @@ impl Taken {
             if let Some(&line) = self.macs.get(&card).or_else(|| macs.get(&card)) {
                 return Err(Mistake::MacTaken { mac, switch: card.0, line });
             }
-            macs.insert(card, line);
+            macs.insert(card, vm.line);
         }
         self.macs.append(&mut macs);
-        self.names.insert(vm.name.clone(), line);
+        self.names.insert(vm.name.clone(), vm.line);
         Ok(())
     }
 }
 
 fn read_vm(text: &str, vm: Spanned<DeValue<'_>>, taken: &mut Taken) -> Result<VmConfig, ManifestError> {
-    let at = |span: core::ops::Range<usize>| line_of(text.as_bytes(), span.start);
+    let at = |span: Range<usize>| line_of(text.as_bytes(), span.start);
     let line = at(vm.span());
     let value = |key: &str| vm.get_ref().get(key);
     let name = value("name").and_then(|name| name.get_ref().as_str()).map(ToOwned::to_owned);
     let line_of_cpus = value("cpus").map(|cpus| at(cpus.span()));
-    let vm = VmConfig::deserialize(ValueDeserializer::from(vm))
-        .map_err(|error| toml_error(text, name.clone(), &error))?;
+    let vm = VmConfig::deserialize(ValueDeserializer::from(vm));
+    let mut vm = vm.map_err(|error| toml_error(text, name.clone(), &error))?;
+    vm.line = line;
     let (cpus, vcpus) = (vm.cpus.len(), vm.vcpus);
     if let Some(line) = line_of_cpus
         && cpus != 1
@@ -173,7 +175,7 @@ fn read_vm(text: &str, vm: Spanned<DeValue<'_>>, taken: &mut Taken) -> Result<Vm
     {
         return Err(ManifestError { line, vm: name, mistake: Mistake::Cpus { cpus, vcpus } });
     }
-    taken.take(&vm, line).map_err(|mistake| ManifestError { line, vm: name, mistake })?;
+    taken.take(&vm).map_err(|mistake| ManifestError { line, vm: name, mistake })?;
     Ok(vm)
 }
 

@@ -86,6 +86,9 @@ pub struct VmConfig {
     /// Its guest sees [what we offer](enlightenments::offer) of Hyper-V's interface.
     #[serde(default)]
     pub hyperv: bool,
+    /// The line of the manifest on which it is declared.
+    #[serde(skip)]
+    pub line: usize,
 }
 
 impl VmConfig {

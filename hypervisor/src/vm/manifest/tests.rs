@@ -55,6 +55,7 @@ fn all_keys_are_read() {
         debug_exit: true,
         exerciser: true,
         hyperv: true,
+        line: 2,
     };
     let manifest = Manifest { start: Start::InTurn, vms: vec![expected], errors: vec![] };
     assert_eq!(Manifest::parse(text.as_bytes()), manifest);
