@@ -151,12 +151,23 @@ pub const PROGRAMS: &[Program] = &[
         "io_apic",
         "the I/O APIC keeps its entries, and brings the UART's interrupt by edge and by level",
     ),
+    Program::passes(
+        "pci",
+        "one PCI bus by ports and in memory, and a virtio device that works by messages, by its line, and anew after a breach",
+    ),
     Program::passes("modes", "exits are served alike from long mode down to real mode, and on the way back"),
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
         // The last of it is no whole large page.
         .with_memory(65)
         .exercised(),
+    // Tests of their own run these, with others beside them or again and again.
+    Program::passes("restarts", "a machine that starts again has nothing of the one before").exercised().on(&[]),
+    Program::passes("storm", "a guest that exits as often as it can harms nobody")
+        .ending(End::TimeLimit)
+        .within(6)
+        .on(&[]),
+    Program::passes("steady", "a guest that computes has its share of the CPU").within(60).on(&[]),
     // The leg `kvm` runs it by itself.
     Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),

@@ -217,6 +217,13 @@ pub fn pretend_rate(numerator: u32, denominator: u32) {
     while value(15, 0, 0) != 0 {}
 }
 
+/// How often this machine was started again by itself.
+#[track_caller]
+#[must_use]
+pub fn restarts() -> u32 {
+    value(16, 0, 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

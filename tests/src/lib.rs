@@ -39,6 +39,7 @@ pub mod madt;
 pub mod msr;
 pub mod multiboot;
 pub mod paging;
+pub mod pci;
 pub mod physical;
 pub mod ports;
 pub mod processors;
@@ -47,6 +48,7 @@ pub mod start_info;
 pub mod sync;
 pub mod time;
 pub mod verdict;
+pub mod virtio;
 pub mod xsave_area;
 
 #[cfg(target_os = "none")]

@@ -11,6 +11,7 @@ mod flushes;
 mod footprint;
 mod guests;
 mod kvm;
+mod life;
 mod lines;
 mod linux;
 mod report;
@@ -62,6 +63,7 @@ fn run(report: &mut Report) -> Result<()> {
     guests::run(&lab, report)?;
     linux::run(&lab, report)?;
     bad_input::run(&lab, report)?;
+    life::run(&lab, report)?;
     footprint::run(&lab, report)
 }
 

@@ -26,6 +26,7 @@ pub mod per_cpu;
 pub mod pic;
 #[cfg(target_os = "none")]
 pub mod power;
+pub mod random;
 #[cfg(target_os = "none")]
 pub mod refusable;
 #[cfg(target_os = "none")]

@@ -57,6 +57,8 @@ pub enum Command {
     Rate(u32, u32),
     /// The value tells whether that is still to come.
     RatePending,
+    /// The value is how often the machine was started again by itself.
+    Restarts,
 }
 
 /// What lies in the 2 MiB from [`Window::START`] on.
@@ -148,6 +150,7 @@ impl Exerciser {
             13 => Command::ReadExits,
             14 if self.a != 0 && self.b != 0 => Command::Rate(self.a, self.b),
             15 => Command::RatePending,
+            16 => Command::Restarts,
             _ => return None,
         })
     }
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let mut exerciser = Exerciser::default();
-        for number in [0, 14, 16, u32::MAX] {
+        for number in [0, 14, 17, u32::MAX] {
             assert_eq!(exerciser.write(COMMAND, number), None);
             assert_eq!(exerciser.read(COMMAND), 1);
         }

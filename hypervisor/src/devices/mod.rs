@@ -3,6 +3,7 @@
 
 pub mod chipset;
 pub mod debug_exit;
+pub mod ethernet;
 pub mod exerciser;
 pub mod firmware;
 pub mod fw_cfg;
@@ -12,5 +13,6 @@ pub mod power_management;
 pub mod rate;
 pub mod reset_control;
 pub mod rtc;
+pub mod switch;
 pub mod uart;
 pub mod virtio;

@@ -27,8 +27,9 @@ impl Budget {
 
     /// It has run for so many ticks, until `now`.
     pub fn charge(&mut self, ticks: u64, now: u64) {
-        self.renew(now);
+        // Before: what it had of the period in which it began to run was due to it there.
         self.used = self.used.saturating_add(ticks);
+        self.renew(now);
     }
 
     /// Ticks that it may run from `now` on.

@@ -62,6 +62,12 @@ impl<'a> Bundle<'a> {
         Ok(Self { files })
     }
 
+    /// One of these files.
+    #[cfg(test)]
+    pub(super) fn of(files: impl IntoIterator<Item = (String, &'a [u8])>) -> Self {
+        Self { files: files.into_iter().collect() }
+    }
+
     /// The content of the file `name`.
     pub fn file(&self, name: &str) -> Result<&'a [u8], BundleError> {
         self.files.get(name).copied().ok_or_else(|| self.missing(name))

@@ -45,6 +45,8 @@ pub struct Exercise {
     registers: Mutex<Registers>,
     alpha: Arc<Ram>,
     beta: Arc<Ram>,
+    /// How often the machine was started again by itself.
+    restarts: u32,
 }
 
 #[derive(Debug, Default)]
@@ -56,9 +58,9 @@ struct Registers {
 
 impl Exercise {
     /// One for a machine whose window is a device at first.
-    pub fn new(memory: &GuestSpace) -> Result<Self, OutOfFrames> {
+    pub fn new(memory: &GuestSpace, restarts: u32) -> Result<Self, OutOfFrames> {
         let ram = || Ram::new(Window::BYTES);
-        let exercise = Self { registers: Mutex::default(), alpha: ram()?, beta: ram()? };
+        let exercise = Self { registers: Mutex::default(), alpha: ram()?, beta: ram()?, restarts };
         show(memory, &exercise, Window::Device)?;
         Ok(exercise)
     }
@@ -115,6 +117,7 @@ fn outcome(guest: &Guest<'_>, exercise: &Exercise, command: Command) -> Result<u
             machine.intercept(may_pass_through(MsrIndex(msr))?, MsrAccess::Read, exits);
         }
         Command::ReadExits => value = guest.state.exits_for(ExitReason::RDMSR) as u32,
+        Command::Restarts => value = exercise.restarts,
         Command::RatePending => value = u32::from(machine.posts.neighbours().is_rate_pending()),
         Command::Rate(numerator, denominator) => {
             machine.posts.neighbours().pretend_rate(numerator, denominator);

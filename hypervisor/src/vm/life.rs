@@ -8,6 +8,7 @@ use crate::console::guest_output::GuestOutput;
 use crate::cpu::CpuNumber;
 use crate::cpu::attention::Attention;
 use crate::devices::exerciser::Window;
+use crate::devices::switch::Switches;
 use crate::memory::FRAME;
 use crate::memory::PAGE_2M;
 use crate::memory::frames;
@@ -27,6 +28,7 @@ use crate::vm::course::Phase;
 use crate::vm::course::Refused;
 use crate::vm::course::Step;
 use crate::vm::course::Verb;
+use crate::vm::devices;
 use crate::vm::manifest::Manifest;
 use crate::vm::manifest::Start;
 use crate::vm::manifest::VmConfig;
@@ -51,6 +53,8 @@ pub struct Life {
     bundle: Bundle<'static>,
     offer: Offer<'static>,
     start: Start,
+    /// What network cards are plugged into.
+    switches: Switches,
     /// In the manifest's order. The first that runs gets what is typed.
     vms: Vec<Declared>,
     /// Those that start by themselves and have not yet, by their index.
@@ -111,6 +115,7 @@ impl Life {
             bundle: Bundle::default(),
             offer,
             start: Start::Together,
+            switches: Switches::new(),
             vms: Vec::new(),
             waiting: VecDeque::new(),
         };
@@ -149,6 +154,12 @@ impl Life {
             restarts: declared.course.restarts(),
             vm: declared.vm.as_ref(),
         })
+    }
+
+    /// What network cards are plugged into, with what has passed there.
+    #[must_use]
+    pub fn switches(&self) -> &Switches {
+        &self.switches
     }
 
     /// Does what the operator asks of the VM of that name.
@@ -270,7 +281,9 @@ impl Life {
         let config = &self.vms[at].config;
         let cpus = cpus(config, board)?;
         let free = frames::free_bytes();
-        let free_mib = free_for_ram(free, config.exerciser) >> 20;
+        let windows = if config.exerciser { 2 * Window::BYTES } else { 0 };
+        let disks = devices::promised_bytes(config, &self.bundle)?;
+        let free_mib = free_for_ram(free, disks.saturating_add(windows)) >> 20;
         if u64::from(config.memory_mib) > free_mib {
             return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
         }
@@ -279,7 +292,15 @@ impl Life {
         let now = board.time.now();
         // Who chooses CPUs may choose one for several vCPUs.
         let alone = alone && config.cpus.is_empty();
-        let place = Place { coherence: &board.coherence, neighbours: board.cpus, output, pinned: alone, now };
+        let place = Place {
+            coherence: &board.coherence,
+            neighbours: board.cpus,
+            output,
+            pinned: alone,
+            now,
+            restarts: self.vms[at].course.restarts(),
+            switches: &self.switches,
+        };
         let (vm, entry) = Vm::new(config, &self.bundle, &self.offer, place)?;
         let vm = Arc::new(vm);
         let vcpus = cpus.into_iter().enumerate().map(|(index, cpu)| {
@@ -311,8 +332,7 @@ fn cpus(config: &VmConfig, board: &Board) -> Result<Vec<Option<CpuNumber>>, VmEr
     (0..config.vcpus as usize).map(|vcpu| config.cpu_of(vcpu).map(find).transpose()).collect()
 }
 
-/// Bytes of RAM that a VM can have.
-fn free_for_ram(free: u64, exerciser: bool) -> u64 {
-    let windows = if exerciser { 2 * Window::BYTES } else { 0 };
-    free.saturating_sub(RESERVE + windows) / (RAM_TO_TABLES + 1) * RAM_TO_TABLES
+/// Bytes of RAM that a VM can have which needs so many more for its devices.
+fn free_for_ram(free: u64, devices: u64) -> u64 {
+    free.saturating_sub(RESERVE.saturating_add(devices)) / (RAM_TO_TABLES + 1) * RAM_TO_TABLES
 }

@@ -95,7 +95,7 @@ pub struct Machine {
     /// How its vCPUs are reached.
     pub posts: Arc<Posts>,
     /// Where what it prints goes.
-    pub output: GuestOutput,
+    pub output: Arc<GuestOutput>,
     /// The exerciser, where it has one.
     pub exercise: Option<Exercise>,
     /// What its vCPUs share of Hyper-V's interface, where the guest sees that.
@@ -127,7 +127,7 @@ impl Machine {
         cpuid: CpuidTable,
         cr4_has: u64,
         posts: Arc<Posts>,
-        output: GuestOutput,
+        output: Arc<GuestOutput>,
         msr_bitmap: MsrBitmap,
         setup: chipset::Setup,
     ) -> Self {

@@ -46,8 +46,8 @@ pub use config::Restart;
 pub use config::VmConfig;
 pub use error::ManifestError;
 pub use error::Mistake;
-pub use mac::Mac;
 
+use crate::devices::ethernet::Mac;
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeMap;
 use alloc::string::String;

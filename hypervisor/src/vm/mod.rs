@@ -3,7 +3,9 @@
 
 pub mod bundle;
 pub mod course;
+mod devices;
 pub mod enlightened;
+mod error;
 pub mod exercise;
 #[cfg(target_os = "none")]
 pub mod life;
@@ -17,15 +19,17 @@ pub mod msr_bitmap;
 pub mod partition;
 pub mod post;
 
+pub use error::VmError;
+
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::number::current;
 use crate::cpu::wall_clock::WallClock;
 use crate::devices::chipset;
 use crate::devices::firmware;
-use crate::devices::firmware::FirmwareError;
 use crate::devices::fw_cfg::FwCfg;
 use crate::devices::pci::DEVICE_MEMORY;
 use crate::devices::rtc::Contents;
+use crate::devices::switch::Switches;
 use crate::irqchip;
 use crate::irqchip::io_apic::IO_APIC_BASE;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
@@ -52,7 +56,6 @@ use crate::vm::exercise::Exercise;
 use crate::vm::loader::BootSource;
 use crate::vm::loader::EntryState;
 use crate::vm::loader::File;
-use crate::vm::loader::LoadError;
 use crate::vm::machine::Machine;
 use crate::vm::manifest::MOST_VCPUS;
 use crate::vm::manifest::VmConfig;
@@ -152,61 +155,6 @@ pub struct TimeLimit {
     pub seconds: NonZeroU32,
 }
 
-/// Why a virtual machine could not be made.
-#[derive(Debug)]
-pub enum VmError {
-    /// Its kernel or initial RAM disk is not in the bundle.
-    File(BundleError),
-    /// Its kernel cannot be loaded.
-    Load(LoadError),
-    /// It asks for more memory than is free.
-    TooLarge {
-        /// What it asks for.
-        asked_mib: u32,
-        /// What is left for virtual machines.
-        free_mib: u64,
-    },
-    /// All VPIDs are taken.
-    NoVpid,
-    /// One of its vCPUs is to be on a CPU that does not run.
-    NoCpu {
-        /// The CPU.
-        number: u32,
-        /// How many run.
-        count: usize,
-    },
-    /// There is not enough memory in the pieces that are needed.
-    Memory(OutOfFrames),
-    /// Its firmware tables could not be written.
-    Firmware(FirmwareError),
-}
-
-impl fmt::Display for VmError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(error) => error.fmt(f),
-            Self::Load(error) => error.fmt(f),
-            Self::TooLarge { asked_mib, free_mib } => write!(
-                f,
-                "{asked_mib} MiB are asked for and {free_mib} free: give it less, or the machine more"
-            ),
-            Self::NoVpid => write!(f, "there are 65535 vCPUs already: end some"),
-            Self::NoCpu { number, count } => write!(
-                f,
-                "there is no CPU {number}, which `cpus` names: {count} run, and the first of them is 0"
-            ),
-            Self::Memory(error) => error.fmt(f),
-            Self::Firmware(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<OutOfFrames> for VmError {
-    fn from(error: OutOfFrames) -> Self {
-        Self::Memory(error)
-    }
-}
-
 /// Where a machine is made.
 #[derive(Debug)]
 pub struct Place<'a> {
@@ -220,13 +168,17 @@ pub struct Place<'a> {
     pub pinned: bool,
     /// The machine's time.
     pub now: u64,
+    /// How often it was started again by itself.
+    pub restarts: u32,
+    /// What its network cards are plugged into.
+    pub switches: &'a Switches,
 }
 
 impl Vm {
     /// Makes a machine as `config` declares it, its kernel loaded; and tells how the first vCPU enters that.
     pub fn new(
         config: &VmConfig,
-        bundle: &Bundle<'_>,
+        bundle: &Bundle<'static>,
         offer: &Offer<'_>,
         place: Place<'_>,
     ) -> Result<(Self, EntryState), VmError> {
@@ -250,13 +202,21 @@ impl Vm {
         let enlighten = |nested| Enlightened::new(nested, id, hyperv.is_some());
         let enlightened = offer.nested.map(enlighten).transpose()?;
         let setup = chipset_setup(config, offer, &layout, place.now);
-        let mut machine =
-            Machine::new(memory, cpuid, offer.vmx.cr4_has, posts, place.output, MsrBitmap::new()?, setup);
+        let mut machine = Machine::new(
+            memory,
+            cpuid,
+            offer.vmx.cr4_has,
+            posts,
+            Arc::new(place.output),
+            MsrBitmap::new()?,
+            setup,
+        );
         let fw_cfg = FwCfg::new(layout, config.vcpus, &config.command_line);
         machine.fw_cfg = Some(Mutex::new(fw_cfg));
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
+        devices::plug(&mut machine, config, bundle, place.switches)?;
         if config.exerciser {
-            machine.exercise = Some(Exercise::new(&machine.memory)?);
+            machine.exercise = Some(Exercise::new(&machine.memory, place.restarts)?);
         }
         let ticks = |seconds: NonZeroU32| u64::from(seconds.get()).saturating_mul(offer.tsc_hz);
         let vm = Self {

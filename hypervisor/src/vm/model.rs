@@ -115,7 +115,7 @@ pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machi
         model::cpuid(false),
         model::CR4_HAS,
         posts,
-        GuestOutput::Bytes,
+        Arc::new(GuestOutput::Bytes),
         msr_bitmap,
         setup(),
     )

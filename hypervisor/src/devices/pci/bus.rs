@@ -141,7 +141,8 @@ impl PciBus {
         if port == CONFIG_ADDRESS {
             return address.into();
         }
-        let mut bytes = [0xFF; 4];
+        let mut bytes = [0; 4];
+        bytes[..usize::from(size)].fill(0xFF);
         let first = usize::from(port - CONFIG_DATA);
         let in_data = usize::from(size).min(4 - first);
         if address.enabled() {

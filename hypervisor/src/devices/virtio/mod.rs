@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Virtio devices (Virtual I/O Device version 1.2): what a device is to the transport by which a guest's driver finds it.
 
+pub mod block;
+pub mod console;
 pub mod doorbell;
+pub mod entropy;
+#[cfg(test)]
+pub(crate) mod model;
+pub mod net;
 pub mod queue;
 pub mod transport;
 
@@ -112,6 +118,25 @@ pub struct Driver<'a> {
     pub features: u64,
     /// How it is interrupted.
     pub interrupts: &'a dyn Interrupts,
+}
+
+impl Driver<'_> {
+    /// Has `work` work on the queue of that index. Shows the driver what that has staged, and interrupts it once for all of
+    /// it, if it wants that: what was done before it broke a rule is done.
+    pub fn work(
+        &self,
+        index: u16,
+        work: impl FnOnce(&mut Queue) -> Result<Served, Broken>,
+    ) -> Result<Served, Broken> {
+        let Some(queue) = self.queues.get(usize::from(index)) else { return Ok(Served::All) };
+        let mut queue = queue.lock();
+        let served = work(&mut queue);
+        queue.publish(self.memory)?;
+        if queue.should_interrupt(self.memory)? {
+            self.interrupts.queue(index);
+        }
+        served
+    }
 }
 
 impl Debug for Driver<'_> {

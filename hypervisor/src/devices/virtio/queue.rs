@@ -7,6 +7,8 @@
 mod chain;
 mod descriptor;
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
 mod tests;
 
 pub use chain::Chain;

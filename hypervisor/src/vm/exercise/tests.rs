@@ -47,7 +47,7 @@ const WRITE: Access = Access { read: false, write: true, execute: false };
 fn with_exerciser() -> Model {
     let mut model = Model::long_64();
     let machine = Arc::get_mut(&mut model.machine).expect("nobody else has it yet");
-    machine.exercise = Some(Exercise::new(&machine.memory).expect("the host has memory"));
+    machine.exercise = Some(Exercise::new(&machine.memory, 7).expect("the host has memory"));
     model
 }
 
@@ -205,7 +205,7 @@ fn the_window_shows_what_was_chosen() {
     assert_eq!(shown(&model), Some(0xb));
     // Nothing beside it.
     assert_eq!(touch(&model, WINDOW_AT - FRAME, READ), Fault::Nothing);
-    assert_eq!(touch(&model, WINDOW_AT + (2 << 20), READ), Fault::Nothing);
+    assert_eq!(touch(&model, WINDOW_AT + (2 << 20), READ), Fault::Device);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a manifest says of one VM.
 
-use super::mac::Mac;
+use super::mac;
 use super::value;
+use crate::devices::ethernet::Mac;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
@@ -146,7 +147,7 @@ pub struct NetConfig {
     /// The switch that it is plugged into, by which it reaches the others there.
     #[serde(deserialize_with = "value::name")]
     pub switch: String,
-    /// Its address; `None`: [`Mac::of`].
+    /// Its address; `None`: one that follows from the VM's name.
     pub mac: Option<Mac>,
 }
 
@@ -154,7 +155,7 @@ impl NetConfig {
     /// Its address, if it is net number `index` of the VM `vm`.
     #[must_use]
     pub fn mac_in(&self, vm: &str, index: usize) -> Mac {
-        self.mac.unwrap_or_else(|| Mac::of(vm, index))
+        self.mac.unwrap_or_else(|| mac::of_vm(vm, index))
     }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is said of a mistake in a manifest.
 
+use crate::devices::ethernet::Mac;
 use crate::vm::bundle::MANIFEST;
-use crate::vm::manifest::mac::Mac;
 use alloc::string::String;
 use core::fmt;
 use core::fmt::Display;

@@ -1,31 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Ethernet addresses, as a manifest gives them or as they follow from a VM's name.
 
+use crate::devices::ethernet::Mac;
 use alloc::format;
 use alloc::string::String;
-use core::fmt;
 
 /// What those begin with that nobody chose, as on QEMU: locally administered, for one card.
 const PREFIX: [u8; 3] = [0x52, 0x54, 0x00];
 
-/// An address of one card (IEEE 802, "EUI-48").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// The address of net number `index` of the VM of that name, where the manifest gives none: the same in every run.
-    #[must_use]
-    pub fn of(vm: &str, index: usize) -> Self {
-        /// FNV-1a's (draft-eastlake-fnv).
-        const BASIS: u32 = 0x811c_9dc5;
-        const PRIME: u32 = 0x0100_0193;
-        let bytes = vm.bytes().chain([b'/', index as u8]);
-        let hash = bytes.fold(BASIS, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME));
-        // All of the hash's bits count for those that are kept.
-        let [_, a, b, c] = (hash ^ hash >> 24).to_be_bytes();
-        let [x, y, z] = PREFIX;
-        Self([x, y, z, a, b, c])
-    }
+/// The address of net number `index` of the VM of that name, where the manifest gives none: the same in every run.
+#[must_use]
+pub fn of_vm(vm: &str, index: usize) -> Mac {
+    /// FNV-1a's (draft-eastlake-fnv).
+    const BASIS: u32 = 0x811c_9dc5;
+    const PRIME: u32 = 0x0100_0193;
+    let bytes = vm.bytes().chain([b'/', index as u8]);
+    let hash = bytes.fold(BASIS, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME));
+    // All of the hash's bits count for those that are kept.
+    let [_, a, b, c] = (hash ^ hash >> 24).to_be_bytes();
+    let [x, y, z] = PREFIX;
+    Mac([x, y, z, a, b, c])
 }
 
 impl TryFrom<String> for Mac {
@@ -43,20 +37,14 @@ impl TryFrom<String> for Mac {
         if parts.next().is_some() {
             return Err(refused("it has six bytes, as 52:54:00:00:00:01"));
         }
-        if mac[0] & 1 != 0 {
+        let mac = Mac(mac);
+        if mac.is_group() {
             return Err(refused("it is one of a group; make the first byte even"));
         }
-        if mac == [0; 6] {
+        if mac == Mac([0; 6]) {
             return Err(refused("it is zero; leave it out for one that follows from the VM's name"));
         }
-        Ok(Self(mac))
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        Ok(mac)
     }
 }
 
@@ -86,12 +74,12 @@ mod tests {
     fn cards_without_an_address_get_different_ones_which_are_the_same_in_every_run() {
         let mut all: Vec<_> = ["a", "b", "linux-1", "linux-2"]
             .iter()
-            .flat_map(|vm| (0..8).map(|index| Mac::of(vm, index)))
+            .flat_map(|vm| (0..8).map(|index| of_vm(vm, index)))
             .collect();
         assert!(all.iter().all(|mac| Mac::try_from(mac.to_string()) == Ok(*mac)));
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 32);
-        assert_eq!(Mac::of("a", 0), Mac::of("a", 0));
+        assert_eq!(of_vm("a", 0), of_vm("a", 0));
     }
 }

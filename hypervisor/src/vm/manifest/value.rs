@@ -9,7 +9,7 @@ use super::config::MOST_NETS;
 use super::config::MOST_VCPUS;
 use super::config::Module;
 use super::config::NetConfig;
-use super::mac::Mac;
+use crate::devices::ethernet::Mac;
 use crate::vm::memory_layout::MINIMUM_MIB;
 use alloc::borrow::ToOwned;
 use alloc::format;

@@ -5,6 +5,8 @@
 
 mod common_configuration;
 mod layout;
+#[cfg(test)]
+pub(crate) mod model;
 
 pub use layout::MSIX_BAR;
 pub use layout::NOTIFY_PORT_BAR;

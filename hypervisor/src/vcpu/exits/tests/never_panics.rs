@@ -214,7 +214,7 @@ fn happens(model: &mut Model, meanwhile: Meanwhile) {
 
 fn with_exerciser(mut model: Model) -> Model {
     let machine = Arc::get_mut(&mut model.machine).expect("nobody else has it yet");
-    machine.exercise = Some(Exercise::new(&machine.memory).expect("the host has memory"));
+    machine.exercise = Some(Exercise::new(&machine.memory, 7).expect("the host has memory"));
     model
 }
 
