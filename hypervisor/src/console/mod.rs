@@ -5,6 +5,7 @@ pub mod crash_text;
 pub mod guest_output;
 pub mod log;
 mod port;
+pub mod rate_limit;
 pub mod serial;
 
 pub use port::emergency;
