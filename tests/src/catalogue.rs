@@ -139,6 +139,8 @@ pub const PROGRAMS: &[Program] = &[
         // The last of it is no whole large page.
         .with_memory(65)
         .exercised(),
+    // The test of Satori's console talks to it.
+    Program::passes("echo", "says what it is told until it is told to quit").on(&[]),
     // The leg `kvm` runs it by itself.
     Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),

@@ -6,6 +6,7 @@
 //! other harness and mean nothing here.
 
 mod bad_input;
+mod console;
 mod cpus;
 mod flushes;
 mod footprint;
@@ -62,6 +63,7 @@ fn run(report: &mut Report) -> Result<()> {
     guests::run(&lab, report)?;
     linux::run(&lab, report)?;
     bad_input::run(&lab, report)?;
+    console::run(&lab, report)?;
     footprint::run(&lab, report)
 }
 
