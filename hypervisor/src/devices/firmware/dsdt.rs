@@ -7,7 +7,7 @@ use super::OEM_REVISION;
 use super::OEM_TABLE_ID;
 use crate::devices::fw_cfg;
 use crate::devices::pci;
-use crate::devices::pci::interrupt_lines;
+use crate::devices::pci::intx;
 use crate::devices::power_management;
 use crate::devices::power_management::SLEEP_TYPE_S5;
 use crate::devices::uart;
@@ -82,7 +82,7 @@ fn routing() -> PackageBuilder {
     for device in 0..PCI_DEVICES {
         for pin in 0..PCI_PINS {
             let address = u32::from(device) << 16 | ANY_FUNCTION;
-            let gsi = interrupt_lines::gsi(device + pin);
+            let gsi = intx::gsi(device + pin);
             table.add_element(&Package::new(vec![&address, &pin, &ZERO, &gsi]));
         }
     }
