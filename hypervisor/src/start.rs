@@ -238,7 +238,9 @@ fn cpu(
     let apic = LocalApic::enable(clock).map_err(|error| reason(&error))?;
     let routed =
         io_apic::route(platform, COM1_IRQ, vector::SERIAL, apic.id()).map_err(|error| reason(&error))?;
-    if !routed {
+    if routed {
+        console::has_interrupts();
+    } else {
         info!("no I/O APIC for the serial port: nothing can be typed");
     }
     let processor = Processor::vmxon(capabilities).map_err(|error| reason(&error))?;
@@ -346,6 +348,17 @@ impl WhenDone {
         Self { hyperv: Box::new(hyperv), end, power_off }
     }
 
+    /// What is below us.
+    #[must_use]
+    pub fn hyperv(&self) -> &HyperV {
+        &self.hyperv
+    }
+
+    /// The machine is to be powered off, whatever the command line says.
+    pub fn power_off(&mut self) {
+        self.end = Ending::PowerOff;
+    }
+
     /// Time as L0 tells it.
     #[must_use]
     pub fn l0_clock(&self) -> &L0Clock {
@@ -360,6 +373,7 @@ impl WhenDone {
 
     /// Does it. All other CPUs have let go of everything, and stop.
     pub fn stop(self) -> ! {
+        console::use_no_interrupts();
         self.hyperv.leave();
         if let Ending::Panic = self.end {
             panic!("this is what when-done=panic asks for");

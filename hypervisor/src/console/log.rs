@@ -54,6 +54,7 @@ mod logger {
     use crate::console;
     use crate::cpu::hardware::tsc;
     use crate::cpu::timeline::Timeline;
+    use alloc::string::String;
     use core::fmt::Write;
     use core::sync::atomic::AtomicU64;
     use core::sync::atomic::Ordering;
@@ -97,6 +98,30 @@ mod logger {
         *LOGGER.timeline.lock() = timeline;
     }
 
+    /// Microseconds since the start; zero until the clock is known.
+    #[must_use]
+    pub fn micros() -> u64 {
+        LOGGER.micros()
+    }
+
+    /// The last lines.
+    #[must_use]
+    pub fn kept() -> String {
+        let ring = LOGGER.ring.lock();
+        let (older, newer) = ring.parts();
+        // The first one may be cut, within a character too.
+        String::from_utf8_lossy(&[older, newer].concat()).into_owned()
+    }
+
+    impl Logger {
+        fn micros(&self) -> u64 {
+            let now = self.timeline.lock().now();
+            let ticks = now.saturating_sub(self.started.load(Ordering::Relaxed));
+            let tsc_khz = self.tsc_khz.load(Ordering::Relaxed);
+            (u128::from(ticks) * 1000).checked_div(u128::from(tsc_khz)).unwrap_or(0) as u64
+        }
+    }
+
     impl Log for Logger {
         fn enabled(&self, metadata: &Metadata<'_>) -> bool {
             // Libraries speak of what is in a bundle, line by line, which nobody bounds.
@@ -107,10 +132,7 @@ mod logger {
             if !self.enabled(record.metadata()) {
                 return;
             }
-            let now = self.timeline.lock().now();
-            let ticks = now.saturating_sub(self.started.load(Ordering::Relaxed));
-            let tsc_khz = self.tsc_khz.load(Ordering::Relaxed);
-            let micros = (u128::from(ticks) * 1000).checked_div(u128::from(tsc_khz)).unwrap_or(0);
+            let micros = self.micros();
             let (seconds, micros) = (micros / 1_000_000, micros % 1_000_000);
             let (level, text) = (record.level(), record.args());
             console::write_line(format_args!("[{seconds:5}.{micros:06}] {level:5} {text}"));
@@ -124,6 +146,10 @@ mod logger {
 
 #[cfg(target_os = "none")]
 pub use logger::follow;
+#[cfg(target_os = "none")]
+pub use logger::kept;
+#[cfg(target_os = "none")]
+pub use logger::micros;
 #[cfg(target_os = "none")]
 pub use logger::set_clock;
 

@@ -18,6 +18,10 @@ const MODEM_CONTROL: u16 = 4;
 const LINE_STATUS: u16 = 5;
 const SCRATCH: u16 = 7;
 
+// Of the interrupt enable register.
+const ON_RECEIVED: u8 = 1;
+const ON_TRANSMITTER_EMPTY: u8 = 1 << 1;
+
 const DATA_READY: u8 = 1;
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
 const LINE_IDLE: u8 = 1 << 6;
@@ -55,7 +59,7 @@ impl<P: PortIo> Serial<P> {
             (FIFO_CONTROL, 0x01),
             // DTR, RTS, and OUT2, which gates the interrupt on a PC.
             (MODEM_CONTROL, 0x0b),
-            (INTERRUPT_ENABLE, DATA_READY),
+            (INTERRUPT_ENABLE, ON_RECEIVED),
         ] {
             ports.write_u8(base + register, value);
         }
@@ -78,6 +82,37 @@ impl<P: PortIo> Serial<P> {
         }
     }
 
+    /// Writes what `next` gives, as much as the transmitter takes now. Tells whether it takes more.
+    pub fn write_some(&mut self, mut next: impl FnMut() -> Option<u8>) -> bool {
+        loop {
+            if self.room == 0 && self.is(TRANSMITTER_EMPTY) {
+                self.room = FIFO;
+                self.stuck = false;
+            }
+            if self.room == 0 {
+                return false;
+            }
+            let Some(byte) = next() else { return true };
+            self.ports.write_u8(self.base + DATA, byte);
+            self.room -= 1;
+        }
+    }
+
+    /// Waits until the transmitter takes more. `false` if the line is stuck, which is found out once.
+    pub fn wait(&mut self) -> bool {
+        self.stuck = !self.wait_for(TRANSMITTER_EMPTY);
+        !self.stuck
+    }
+
+    /// Interrupts for bytes that come in, and for an empty transmitter, are on or off. One whose cause is there already is raised
+    /// anew, so that none is lost at an interrupt controller that waits for an edge.
+    pub fn set_interrupts(&self, received: bool, transmitter_empty: bool) {
+        let received = if received { ON_RECEIVED } else { 0 };
+        let transmitter_empty = if transmitter_empty { ON_TRANSMITTER_EMPTY } else { 0 };
+        self.ports.write_u8(self.base + INTERRUPT_ENABLE, 0);
+        self.ports.write_u8(self.base + INTERRUPT_ENABLE, received | transmitter_empty);
+    }
+
     /// Waits until the last byte is on the line, so that what comes next cannot swallow it.
     pub fn flush(&mut self) {
         self.wait_for(LINE_IDLE);
@@ -85,13 +120,16 @@ impl<P: PortIo> Serial<P> {
 
     fn wait_for(&self, status: u8) -> bool {
         let patience = if self.stuck { 1 } else { PATIENCE };
-        (0..patience).any(|_| self.ports.read_u8(self.base + LINE_STATUS) & status != 0)
+        (0..patience).any(|_| self.is(status))
+    }
+
+    fn is(&self, status: u8) -> bool {
+        self.ports.read_u8(self.base + LINE_STATUS) & status != 0
     }
 
     /// A byte that has come in.
     pub fn read_byte(&mut self) -> Option<u8> {
-        let ready = self.ports.read_u8(self.base + LINE_STATUS) & DATA_READY != 0;
-        ready.then(|| self.ports.read_u8(self.base + DATA))
+        self.is(DATA_READY).then(|| self.ports.read_u8(self.base + DATA))
     }
 }
 

@@ -2,11 +2,14 @@
 //! Interrupts and exceptions of our own: the former are acknowledged and only wake us, the latter end in a report, unless
 //! an MSR was [refused](crate::cpu::refusable).
 //!
-//! Interrupts are let in at two places of the run loop alone, so a handler never meets a lock that its CPU holds.
+//! Interrupts are let in at two places of the run loop alone, so a handler never meets a lock that its CPU holds; the console's is
+//! the only one that is taken.
 
 // UNSAFETY: entry points in assembly, and the table that leads to them.
 #![expect(unsafe_code)]
 
+use crate::console;
+use crate::console::terminal::News;
 use crate::cpu::CpuNumber;
 use crate::cpu::attention::Attention;
 use crate::cpu::cpus;
@@ -167,7 +170,8 @@ extern "sysv64" fn interrupt(frame: &mut Frame) {
         vector if vector == u64::from(vector::SPURIOUS) => {}
         vector if vector == u64::from(vector::SERIAL) => {
             local_apic::end_of_interrupt();
-            if let Some(cpus) = cpus::known() {
+            let News { typed, room } = console::interrupt();
+            if let Some(cpus) = cpus::known().filter(|_| typed || room) {
                 cpus.ask_for_input();
             }
         }

@@ -2,8 +2,8 @@
 //! A serial port: the 16550A with its FIFOs (National Semiconductor, PC16550D data sheet, September 1995).
 //!
 //! The line is infinitely fast: a byte that is written has left before the write ends, and what is received
-//! is never waited for. So the transmitter is always empty, and the timeout of the receiver's FIFO is at
-//! once.
+//! is never waited for. So the transmitter is always empty, unless it is [held back](Uart::hold_back), and the timeout of
+//! the receiver's FIFO is at once.
 
 mod receive_fifo;
 #[cfg(test)]
@@ -116,6 +116,8 @@ pub struct Uart {
     overrun: bool,
     /// The transmitter's interrupt: set when it becomes empty or is enabled, cleared when it has been told.
     transmitter_interrupt: bool,
+    /// The transmitter says that it is not empty.
+    held_back: bool,
 }
 
 impl Default for Uart {
@@ -140,6 +142,7 @@ impl Uart {
             scratch: 0,
             overrun: false,
             transmitter_interrupt: false,
+            held_back: false,
         }
     }
 
@@ -192,6 +195,18 @@ impl Uart {
         if self.in_loopback() { 0 } else { self.free() }
     }
 
+    /// The guest is to send no more, since whoever is at the other end has no room. What it sends nonetheless goes out.
+    pub fn hold_back(&mut self) {
+        self.held_back = true;
+        self.transmitter_interrupt = false;
+    }
+
+    /// It may send again, if it was held back.
+    pub fn release(&mut self) {
+        self.transmitter_interrupt |= self.held_back;
+        self.held_back = false;
+    }
+
     /// The level of the interrupt line, as it arrives at the interrupt controller. It may have changed after
     /// any call that takes `&mut self`.
     #[must_use]
@@ -230,7 +245,8 @@ impl Uart {
     fn read_line_status(&mut self) -> u8 {
         let data_ready = if self.receiver.len() > 0 { lsr::DATA_READY } else { 0 };
         let overrun = if core::mem::take(&mut self.overrun) { lsr::OVERRUN } else { 0 };
-        lsr::TRANSMITTER_EMPTY | data_ready | overrun
+        let empty = if self.held_back { 0 } else { lsr::TRANSMITTER_EMPTY };
+        empty | data_ready | overrun
     }
 
     /// Enabling the transmitter's interrupt raises it, since the transmitter is empty. Linux enables it twice
@@ -239,7 +255,7 @@ impl Uart {
         let newly_enabled = value & !self.interrupt_enable;
         self.interrupt_enable = value & ier::ALL;
         if newly_enabled & ier::TRANSMITTER_EMPTY != 0 {
-            self.transmitter_interrupt = true;
+            self.transmitter_interrupt = !self.held_back;
         }
     }
 
@@ -277,7 +293,7 @@ impl Uart {
 
     /// The transmitter takes `value` and is empty again at once. In loopback mode the receiver gets it.
     fn transmit(&mut self, value: u8) -> Option<u8> {
-        self.transmitter_interrupt = true;
+        self.transmitter_interrupt = !self.held_back;
         if !self.in_loopback() {
             return Some(value);
         }

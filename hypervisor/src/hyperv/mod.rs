@@ -19,6 +19,7 @@ use crate::memory::Frames;
 use crate::mmu::flush::Provider;
 use crate::vm::enlightened::NestedOffer;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::string::ToString;
 use enlightenments::consume;
 use enlightenments::consume::Capabilities;
@@ -156,9 +157,15 @@ impl HyperV {
         if self.processors.is_none() {
             return;
         }
-        for row in self.capabilities.to_string().lines() {
+        for row in self.table().lines() {
             info!("{row}");
         }
+    }
+
+    /// As [`Self::report`], whatever is below.
+    #[must_use]
+    pub fn table(&self) -> String {
+        self.capabilities.to_string()
     }
 
     /// Takes back what L0 was told of the machine as a whole. Every CPU has [left](Joined::leave).

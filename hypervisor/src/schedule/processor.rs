@@ -3,6 +3,9 @@
 //! and its end.
 
 use crate::console;
+use crate::console::shell::Ground;
+use crate::console::shell::Shell;
+use crate::console::shell::Wish;
 use crate::cpu::Cpu;
 use crate::cpu::CpuNumber;
 use crate::cpu::attention::Attention;
@@ -32,8 +35,10 @@ pub fn run(cpu: Cpu, board: &'static Board) -> ! {
 
 /// As [`run`], on the CPU that manages the virtual machines.
 pub fn manage(cpu: Cpu, board: &'static Board, life: Life, when_done: WhenDone) -> ! {
+    console::use_interrupts();
     board.cpus.notify(cpu.number, Attention::MANAGE);
-    Processor { queue: Queue::new(board.slice), cpu, board, manager: Some((life, when_done)) }.run()
+    let manager = Some(Manager { life, shell: Shell::default(), when_done });
+    Processor { queue: Queue::new(board.slice), cpu, board, manager }.run()
 }
 
 /// The machine's work is done: every CPU lets go of what it holds, this one last.
@@ -47,7 +52,32 @@ struct Processor {
     cpu: Cpu,
     board: &'static Board,
     queue: Queue<Box<Vcpu>>,
-    manager: Option<(Life, WhenDone)>,
+    manager: Option<Manager>,
+}
+
+/// What one CPU has beside vCPUs: the machine as a whole.
+struct Manager {
+    life: Life,
+    shell: Shell,
+    when_done: WhenDone,
+}
+
+impl Manager {
+    /// Sees to what has come up, and to what is typed. Whether the machine's work is done.
+    fn manage(&mut self, asked: Attention, now: u64, board: &'static Board) -> bool {
+        let Self { life, shell, when_done } = self;
+        let manages = asked.contains(Attention::MANAGE) || life.deadline().is_some_and(|at| at <= now);
+        let finished = manages && !life.manage(board) && !when_done.waits();
+        // What came while nobody could take it, or was left by a machine that has ended, is for the one that runs now.
+        if manages || asked.contains(Attention::INPUT) {
+            let wish = shell.receive(&mut Ground { life, board, hyperv: when_done.hyperv() });
+            if wish == Wish::PowerOff {
+                when_done.power_off();
+                life.end_all(board);
+            }
+        }
+        finished
+    }
 }
 
 /// What a CPU does next.
@@ -92,7 +122,7 @@ impl Processor {
         let asked = self.board.cpus.attention(self.cpu.number).take();
         if asked.contains(Attention::TIME) {
             let time = match &self.manager {
-                Some((_, when_done)) => change_time(self.board, when_done.l0_clock()),
+                Some(manager) => change_time(self.board, manager.when_done.l0_clock()),
                 None => self.board.time.await_change(),
             };
             self.cpu.apic.follow(time);
@@ -106,16 +136,10 @@ impl Processor {
             return Next::Retire;
         }
         let now = self.now();
-        let Some((life, when_done)) = &mut self.manager else { return Next::GoOn };
-        let manages = asked.contains(Attention::MANAGE) || life.deadline().is_some_and(|at| at <= now);
-        let finished = manages && !life.manage(self.board) && !when_done.waits();
-        // The port tells of a byte only when there was none before: what came while nobody could take it, or was left by a
-        // machine that has ended, is for the one that is the first now.
-        if manages || asked.contains(Attention::INPUT) {
-            life.receive_input();
-        }
+        let Some(manager) = &mut self.manager else { return Next::GoOn };
+        let finished = manager.manage(asked, now, self.board);
         match self.manager.take_if(|_| finished) {
-            Some((_, when_done)) => Next::Finish(when_done),
+            Some(manager) => Next::Finish(manager.when_done),
             None => Next::GoOn,
         }
     }
@@ -179,7 +203,7 @@ impl Processor {
 
     /// When there will be something to do for the virtual machines, if this CPU manages them.
     fn management_deadline(&self) -> Option<u64> {
-        self.manager.as_ref().and_then(|(life, _)| life.deadline())
+        self.manager.as_ref().and_then(|manager| manager.life.deadline())
     }
 
     /// The machine's time.

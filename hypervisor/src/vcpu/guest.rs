@@ -184,7 +184,13 @@ impl Guest<'_> {
 
     /// Hands a byte that the guest has sent to the console.
     pub fn transmit(&self, byte: u8) {
-        self.machine.output.write(byte, console::write_guest);
+        if self.machine.output.write(byte, console::write_guest) {
+            self.machine.hold_back_output();
+            if !console::guests_wait() {
+                // Who told all to go on may have come before.
+                self.machine.release_output();
+            }
+        }
     }
 
     /// A general register by its number in instructions (SDM vol. 2A, "Register Codes").

@@ -8,6 +8,7 @@ pub mod emulate;
 pub mod end;
 mod events;
 pub mod exception;
+pub mod exit_counts;
 pub mod exits;
 pub mod guest;
 pub mod guest_tsc;

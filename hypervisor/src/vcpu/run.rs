@@ -18,6 +18,7 @@ use crate::mmu::flush::Root;
 use crate::schedule::board::Board;
 use crate::vcpu::Vcpu;
 use crate::vcpu::end::End;
+use crate::vcpu::exit_counts::ExitCounts;
 use crate::vcpu::exits;
 use crate::vcpu::exits::exception;
 use crate::vcpu::exits::exception::Whose;
@@ -26,6 +27,7 @@ use crate::vcpu::linear_flush::LinearFlush;
 use crate::vcpu::virtual_cpu::not_ours;
 use crate::vm::Vm;
 use crate::vm::machine::Machine;
+use crate::vm::post::Post;
 use crate::vmx::entry;
 use crate::vmx::exit::ExitReason;
 use crate::vmx::processor::Invept;
@@ -89,7 +91,7 @@ impl Vcpu {
             }
             serve_devices(machine, apic);
         }
-        let linear_flush = &machine.posts.of(self.index).linear_flush;
+        let Post { linear_flush, exits, .. } = machine.posts.of(self.index);
         linear_flush.begin_run(*number);
         let mut runner = Runner {
             place: Place {
@@ -97,6 +99,7 @@ impl Vcpu {
                 attention: board.cpus.attention(*number),
                 coherence: &board.coherence,
                 root: machine.memory.root(),
+                exits: &exits.0,
             },
             processor,
             apic,
@@ -128,6 +131,7 @@ struct Place<'a> {
     attention: &'a AttentionWord,
     coherence: &'a Coherence,
     root: &'a Root,
+    exits: &'a ExitCounts,
 }
 
 impl Place<'_> {
@@ -195,9 +199,24 @@ impl Runner<'_> {
             return Err(entry_failed(guest, flags).into());
         }
         let reason = ExitReason::from_field(guest.vmcs.note_exit());
-        guest.state.count(reason);
         #[cfg(feature = "measure")]
         guest.state.shares.note(reason, guest.frame.share());
+        if place.exits.count(reason) { self.serve_timed(guest, reason) } else { self.serve(guest, reason) }
+    }
+
+    /// Does what an exit asks for, and notes how long that took.
+    #[cold]
+    #[inline(never)]
+    fn serve_timed(&mut self, guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), Stop> {
+        let start = hardware::tsc();
+        let served = self.serve(guest, reason);
+        self.place.exits.note_time(reason, hardware::tsc().saturating_sub(start));
+        served
+    }
+
+    /// Does what an exit asks for.
+    #[inline(always)]
+    fn serve(&mut self, guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), Stop> {
         match reason {
             ExitReason::EXTERNAL_INTERRUPT => {
                 hardware::take_interrupts();

@@ -8,16 +8,7 @@ use crate::vcpu::exception::Exception;
 use crate::vcpu::guest_tsc::GuestTsc;
 use crate::vcpu::msr_policy::MISC_ENABLE_AT_RESET;
 use crate::vcpu::processor_state::ProcessorState;
-use crate::vmx::exit::ExitReason;
-use alloc::vec::Vec;
 use enlightenments::offer::registers::VirtualProcessor;
-
-/// Basic exit reasons that have a counter of their own.
-const REASONS: usize = 80;
-/// The place of the counter of [`ExitReason::TRAP_AFTER_FLUSH`].
-const TRAPS: usize = REASONS;
-/// The place of the one that all others share.
-const OTHERS: usize = REASONS + 1;
 
 /// What a vCPU does. It is kept here alone: the VMCS's activity state stays "active", and who is not running is not entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +82,7 @@ pub struct State {
     pub msr_bitmap_seen: u64,
     /// Where an access was refused last that the tables permit, and how often in a row.
     refused: Option<Refused>,
-    /// Exits by reason.
-    exits: [u64; OTHERS + 1],
-    /// What of their cost is our own.
+    /// What of exits' cost is our own.
     #[cfg(feature = "measure")]
     pub shares: crate::vcpu::shares::Shares,
 }
@@ -123,7 +112,6 @@ impl State {
             moves_on: false,
             msr_bitmap_seen: 0,
             refused: None,
-            exits: [0; OTHERS + 1],
             #[cfg(feature = "measure")]
             shares: Default::default(),
         };
@@ -205,39 +193,6 @@ impl State {
     pub fn flush_linear(&mut self) {
         self.flush_linear = true;
         self.attention = true;
-    }
-
-    /// Counts an exit.
-    #[inline]
-    pub fn count(&mut self, reason: ExitReason) {
-        let number = reason.number() as usize;
-        if number < REASONS {
-            self.exits[number] += 1;
-        } else {
-            self.count_other(reason);
-        }
-    }
-
-    #[cold]
-    fn count_other(&mut self, reason: ExitReason) {
-        let place = if reason == ExitReason::TRAP_AFTER_FLUSH { TRAPS } else { OTHERS };
-        self.exits[place] += 1;
-    }
-
-    /// How often the guest exited for a reason that has a counter of its own.
-    #[must_use]
-    pub fn exits_for(&self, reason: ExitReason) -> u64 {
-        self.exits.get(reason.number() as usize).copied().unwrap_or(0)
-    }
-
-    /// How often the guest exited, by reason, the most frequent first.
-    #[must_use]
-    pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
-        let others = [ExitReason::TRAP_AFTER_FLUSH, ExitReason::OTHERS];
-        let reasons = (0..REASONS as u32).map(ExitReason::from_field).chain(others);
-        let mut counts: Vec<_> = reasons.zip(self.exits).filter(|&(_, count)| count > 0).collect();
-        counts.sort_by_key(|&(_, count)| core::cmp::Reverse(count));
-        counts
     }
 }
 

@@ -151,7 +151,8 @@ impl Vcpu {
         self.leave(cpu);
         counters.stands_at(cpu.number, Counter::VmcsAccesses, cpu.slot.vmcs_accesses());
         self.vm.machine.memory.roots().unload(self.index);
-        self.vm.add_exits(&self.state);
+        #[cfg(feature = "measure")]
+        self.vm.shares.lock().add_all(&self.state.shares);
     }
 
     /// Makes it the one that this CPU works for; what has to be dropped when it comes from elsewhere is dropped.

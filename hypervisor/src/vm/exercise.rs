@@ -116,8 +116,10 @@ fn outcome(guest: &Guest<'_>, exercise: &Exercise, command: Command) -> Result<u
         Command::InterceptReads { msr, exits } => {
             machine.intercept(may_pass_through(MsrIndex(msr))?, MsrAccess::Read, exits);
         }
-        Command::ReadExits => value = guest.state.exits_for(ExitReason::RDMSR) as u32,
         Command::Restarts => value = exercise.restarts,
+        Command::ReadExits => {
+            value = guest.machine.posts.of(guest.index()).exits.0.of(ExitReason::RDMSR) as u32;
+        }
         Command::RatePending => value = u32::from(machine.posts.neighbours().is_rate_pending()),
         Command::Rate(numerator, denominator) => {
             machine.posts.neighbours().pretend_rate(numerator, denominator);

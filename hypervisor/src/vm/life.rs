@@ -3,7 +3,8 @@
 
 mod report;
 
-use crate::console;
+use crate::console::attachment::Attached;
+use crate::console::attachment::Attachment;
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::CpuNumber;
 use crate::cpu::attention::Attention;
@@ -55,7 +56,9 @@ pub struct Life {
     start: Start,
     /// What network cards are plugged into.
     switches: Switches,
-    /// In the manifest's order. The first that runs gets what is typed.
+    /// Which of them the console is attached to.
+    attachment: Arc<Attachment>,
+    /// In the manifest's order.
     vms: Vec<Declared>,
     /// Those that start by themselves and have not yet, by their index.
     waiting: VecDeque<usize>,
@@ -116,6 +119,7 @@ impl Life {
             offer,
             start: Start::Together,
             switches: Switches::new(),
+            attachment: Arc::new(Attachment::new(Attached::ToWhatRuns)),
             vms: Vec::new(),
             waiting: VecDeque::new(),
         };
@@ -142,6 +146,9 @@ impl Life {
             Declared { config, course, vm: None }
         };
         self.vms = vms.into_iter().map(declared).collect();
+        if start == Start::Together && self.vms.len() > 1 {
+            self.attachment.set(Attached::ToNone);
+        }
         (self.bundle, self.start) = (bundle, start);
     }
 
@@ -229,11 +236,22 @@ impl Life {
         self.vms.iter().filter_map(|declared| declared.course.deadline()).min()
     }
 
-    /// Gives what has been typed to the first machine that runs.
-    pub fn receive_input(&self) {
-        if let Some(vm) = self.vms.iter().find_map(|declared| declared.vm.as_ref()) {
-            vm.machine.receive(console::read_byte);
+    /// Which of them the console is attached to.
+    #[must_use]
+    pub fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// Ends all of them, and starts none any more.
+    pub fn end_all(&mut self, board: &Board) {
+        self.waiting.clear();
+        for declared in &mut self.vms {
+            // One that has ended, or is about to, needs nothing.
+            if let Ok(step) = declared.course.ask(Verb::Kill, board.time.now()) {
+                declared.carry_out(step);
+            }
         }
+        board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
     }
 
     /// Makes those, and lets them run.
@@ -287,8 +305,7 @@ impl Life {
         if u64::from(config.memory_mib) > free_mib {
             return Err(VmError::TooLarge { asked_mib: config.memory_mib, free_mib });
         }
-        let several = self.start == Start::Together && self.vms.len() > 1;
-        let output = if several { GuestOutput::lines(&config.name) } else { GuestOutput::Bytes };
+        let output = GuestOutput::new(&config.name, at, Arc::clone(&self.attachment));
         let now = board.time.now();
         // Who chooses CPUs may choose one for several vCPUs.
         let alone = alone && config.cpus.is_empty();

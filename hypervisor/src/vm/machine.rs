@@ -308,6 +308,22 @@ impl Machine {
         self.tell_uart_line(&mut uart);
     }
 
+    /// The UART is to send no more: the console has no room. Until [`Self::release_output`].
+    pub fn hold_back_output(&self) {
+        self.change_uart(Uart::hold_back);
+    }
+
+    /// The console has room again.
+    pub fn release_output(&self) {
+        self.change_uart(Uart::release);
+    }
+
+    fn change_uart(&self, change: impl FnOnce(&mut Uart)) {
+        let mut uart = self.uart.lock();
+        change(&mut uart.uart);
+        self.tell_uart_line(&mut uart);
+    }
+
     /// Devices do, for a bounded time, what no exit asks for. The first vCPU's CPU does this, out of the guest.
     pub fn work(&self) {
         self.pci.work(self);

@@ -48,7 +48,8 @@ use crate::vcpu::cpuid::CrystalClock;
 use crate::vcpu::cpuid::Offered;
 use crate::vcpu::cpuid::Profile;
 use crate::vcpu::end::End;
-use crate::vcpu::state::State;
+use crate::vcpu::exit_counts;
+use crate::vcpu::exit_counts::Exits;
 use crate::vm::bundle::Bundle;
 use crate::vm::bundle::BundleError;
 use crate::vm::enlightened::Enlightened;
@@ -68,7 +69,6 @@ use crate::vm::post::Neighbours;
 use crate::vm::post::Posts;
 use crate::vmx::capabilities::Capabilities;
 use crate::vmx::exit::ExitReason;
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -141,7 +141,6 @@ pub struct Vm {
     held: AtomicBool,
     /// A bit for each vCPU that nothing but another vCPU can set going.
     waiting: Mutex<u64>,
-    exits: Mutex<BTreeMap<u32, u64>>,
     /// What of the exits' cost was our own.
     #[cfg(feature = "measure")]
     pub shares: Mutex<crate::vcpu::shares::Shares>,
@@ -238,7 +237,6 @@ impl Vm {
             end: Once::new(),
             held: AtomicBool::new(false),
             waiting: Mutex::new(0),
-            exits: Mutex::default(),
             #[cfg(feature = "measure")]
             shares: Mutex::default(),
         };
@@ -296,16 +294,6 @@ impl Vm {
         }
     }
 
-    /// Adds the exits of a vCPU that has stopped for good.
-    pub fn add_exits(&self, state: &State) {
-        let mut exits = self.exits.lock();
-        for (reason, count) in state.exit_counts() {
-            *exits.entry(reason.number()).or_default() += count;
-        }
-        #[cfg(feature = "measure")]
-        self.shares.lock().add_all(&state.shares);
-    }
-
     /// The vCPU of that index runs, so that it may set others going. Before it takes its mail.
     pub fn wakes(&self, vcpu: usize) {
         *self.waiting.lock() &= !(1 << vcpu);
@@ -321,14 +309,12 @@ impl Vm {
         *waiting == all && self.machine.posts.are_empty()
     }
 
-    /// How often its vCPUs that have stopped exited, by reason, the most frequent first.
+    /// How often its vCPUs exited, by reason, the most frequent first.
     #[must_use]
-    pub fn exit_counts(&self) -> Vec<(ExitReason, u64)> {
-        let exits = self.exits.lock();
-        let mut counts: Vec<_> =
-            exits.iter().map(|(&number, &count)| (ExitReason::from_field(number), count)).collect();
-        counts.sort_by_key(|&(_, count)| Reverse(count));
-        counts
+    pub fn exits(&self) -> Vec<(ExitReason, Exits)> {
+        let mut exits = exit_counts::sum(self.machine.posts.iter().map(|post| &post.exits.0));
+        exits.sort_by_key(|&(_, exits)| Reverse(exits.count));
+        exits
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A machine for tests on the host, and the physical CPUs that senders of messages see: they note what they are told.
 
+use crate::console::attachment::Attached;
+use crate::console::attachment::Attachment;
 use crate::console::guest_output::GuestOutput;
 use crate::cpu::CpuNumber;
 use crate::devices::chipset;
@@ -110,15 +112,8 @@ pub(crate) fn machine(vcpus: u32, neighbours: &'static ModelNeighbours) -> Machi
     let address = |id| LocalApic::new(id, id == 0, NonZeroU32::MIN).address();
     let posts = posts((0..vcpus).map(address), neighbours);
     let msr_bitmap = MsrBitmap::new().expect("the host has memory");
-    Machine::new(
-        memory(),
-        model::cpuid(false),
-        model::CR4_HAS,
-        posts,
-        Arc::new(GuestOutput::Bytes),
-        msr_bitmap,
-        setup(),
-    )
+    let output = GuestOutput::new("a", 0, Arc::new(Attachment::new(Attached::ToWhatRuns)));
+    Machine::new(memory(), model::cpuid(false), model::CR4_HAS, posts, Arc::new(output), msr_bitmap, setup())
 }
 
 /// Of a machine whose time has a thousand million ticks in a second, which began at the start of 1970.

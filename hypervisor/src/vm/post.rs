@@ -2,9 +2,11 @@
 //! How the vCPUs of a machine reach each other: a mailbox for each, and who has to look into it.
 
 use crate::cpu::CpuNumber;
+use crate::cpu::number::Padded;
 use crate::irqchip::Message;
 use crate::irqchip::delivery::recipients;
 use crate::irqchip::local_apic::Address;
+use crate::vcpu::exit_counts::ExitCounts;
 use crate::vcpu::linear_flush;
 use crate::vcpu::linear_flush::LinearFlush;
 use crate::vcpu::mailbox::Mailbox;
@@ -40,6 +42,8 @@ pub struct Post {
     pub mailbox: Mailbox,
     /// Which linear translations they want it to drop.
     pub linear_flush: LinearFlush,
+    /// How often it left its guest, and why.
+    pub exits: Box<Padded<ExitCounts>>,
     /// What its local APIC listens to: an [`Address`].
     address: AtomicU64,
     /// The number of the CPU that has it.
@@ -51,6 +55,7 @@ impl Post {
         Self {
             mailbox: Mailbox::default(),
             linear_flush: LinearFlush::new(),
+            exits: Box::default(),
             address: AtomicU64::new(address.into()),
             home: AtomicU8::new(0),
         }
@@ -99,6 +104,11 @@ impl Posts {
     #[must_use]
     pub fn of(&self, vcpu: usize) -> &Post {
         &self.posts[vcpu]
+    }
+
+    /// All vCPUs, by index.
+    pub fn iter(&self) -> impl Iterator<Item = &Post> {
+        self.posts.iter()
     }
 
     /// How many vCPUs there are.

@@ -29,16 +29,9 @@ fn vm(vcpus: u32, neighbours: &'static ModelNeighbours) -> Vm {
         end: Once::new(),
         held: AtomicBool::new(false),
         waiting: Mutex::new(0),
-        exits: Mutex::default(),
         #[cfg(feature = "measure")]
         shares: Mutex::default(),
     }
-}
-
-fn state_that_exited(reasons: &[ExitReason]) -> State {
-    let mut state = Model::after_reset(1).state;
-    reasons.iter().for_each(|&reason| state.count(reason));
-    state
 }
 
 fn start_up(to: u32) -> Message {
@@ -78,9 +71,11 @@ fn what_ends_a_machine_first_is_its_end_and_all_its_vcpus_are_told() {
 #[test]
 fn what_all_its_vcpus_exited_for_adds_up() {
     let vm = vm(2, ModelNeighbours::new());
-    vm.add_exits(&state_that_exited(&[ExitReason::HLT, ExitReason::CPUID]));
-    vm.add_exits(&state_that_exited(&[ExitReason::CPUID]));
-    assert_eq!(vm.exit_counts(), [(ExitReason::CPUID, 2), (ExitReason::HLT, 1)]);
+    for (vcpu, reason) in [(0, ExitReason::HLT), (0, ExitReason::CPUID), (1, ExitReason::CPUID)] {
+        let _ = vm.machine.posts.of(vcpu).exits.0.count(reason);
+    }
+    let counts = vm.exits().into_iter().map(|(reason, exits)| (reason, exits.count));
+    assert!(counts.eq([(ExitReason::CPUID, 2), (ExitReason::HLT, 1)]));
 }
 
 #[test]

@@ -183,6 +183,25 @@ fn transmitter_interrupt_is_told_once_each_time() {
 }
 
 #[test]
+fn a_transmitter_that_is_held_back_is_not_empty_and_says_when_it_is_again() {
+    let mut uart = with_fifos(0);
+    set(&mut uart, IER, TRANSMITTER_EMPTY);
+    assert_eq!(uart.read(LSR), 0x60);
+    uart.hold_back();
+    assert!(!uart.interrupt_line());
+    assert_eq!(uart.read(LSR), 0);
+    assert_eq!(uart.write(DATA, b'a'), Some(b'a'), "who does not look may be lucky");
+    set(&mut uart, IER, 0);
+    set(&mut uart, IER, TRANSMITTER_EMPTY);
+    assert!(!uart.interrupt_line());
+    uart.release();
+    assert!(uart.interrupt_line());
+    assert_eq!((uart.read(IIR), uart.read(LSR)), (0xC2, 0x60));
+    uart.release();
+    assert!(!uart.interrupt_line(), "it was not held back");
+}
+
+#[test]
 fn interrupts_are_told_by_priority() {
     // Data sheet, table "Interrupt Control Functions".
     let mut uart = with_fifos(0);

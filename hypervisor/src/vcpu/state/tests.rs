@@ -34,7 +34,6 @@ fn use_all(state: &mut State) {
         moves_on: _,
         msr_bitmap_seen: _,
         refused: _,
-        exits: _,
     } = state;
     let _ = apic.mmio_write(0xf0, 0x1ff, 0);
     let _ = apic.mmio_write(0x300, 1 << 18 | 0x40, 0);
@@ -88,20 +87,4 @@ fn the_timer_of_the_local_apic_is_due_when_the_processors_clock_says_so() {
     assert_eq!(state.apic.pending(), None);
     state.apic.expire(250);
     assert_eq!((state.apic.pending(), state.timer_deadline(250)), (Some(0x40), None));
-}
-
-#[test]
-fn exits_are_counted_by_reason_most_frequent_first() {
-    let mut state = state(0, 0);
-    let (unknown, trap) = (ExitReason::from_field(5000), ExitReason::TRAP_AFTER_FLUSH);
-    for reason in [ExitReason::HLT, ExitReason::CPUID, ExitReason::CPUID, unknown, trap, trap, trap] {
-        state.count(reason);
-    }
-    assert_eq!(state.exit_counts()[..2], [(trap, 3), (ExitReason::CPUID, 2)]);
-    assert_eq!(state.exit_counts().len(), 4);
-    for reason in [79, 80, 81, 82].map(ExitReason::from_field) {
-        state.count(reason);
-    }
-    assert_eq!(state.exit_counts().iter().map(|&(_, count)| count).sum::<u64>(), 11);
-    assert_eq!(state.exit_counts()[0], (ExitReason::OTHERS, 4), "all that have no counter of their own");
 }

@@ -249,7 +249,7 @@ fn reads_of_an_msr_exit_while_they_are_asked_to_and_each_vcpu_counts_its_own() {
     assert_eq!(bits(&model), 1);
     assert_eq!(model.neighbours.take().notified.len(), CPUS, "all vCPUs");
     for _ in 0..3 {
-        model.state.count(ExitReason::RDMSR);
+        let _ = model.machine.posts.of(0).exits.0.count(ExitReason::RDMSR);
     }
     assert_eq!(command(&mut model, READ_EXITS, 0, 0), Some(3));
     assert_eq!(command(&mut model, INTERCEPT_READS, KERNEL_GS_BASE, 0), Some(0));

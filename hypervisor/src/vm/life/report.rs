@@ -50,13 +50,13 @@ pub fn memory(name: &str) {
 
 /// "1234 exits: IO_INSTRUCTION 1000, HLT 234".
 fn exits(vm: &Vm) -> String {
-    let counts = vm.exit_counts();
-    let total: u64 = counts.iter().map(|(_, count)| count).sum();
+    let exits = vm.exits();
+    let total: u64 = exits.iter().map(|(_, exits)| exits.count).sum();
     let mut text = alloc::format!("{total} exits");
     let mut separator = ": ";
-    for (reason, count) in counts.iter().take(REASONS_NAMED) {
+    for (reason, exits) in exits.iter().take(REASONS_NAMED) {
         // A string takes everything.
-        let _ = write!(text, "{separator}{reason:?} {count}");
+        let _ = write!(text, "{separator}{reason:?} {}", exits.count);
         separator = ", ";
     }
     text
