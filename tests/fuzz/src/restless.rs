@@ -76,4 +76,8 @@ impl GuestMemory for Restless {
         }
         Ok(equal)
     }
+
+    fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
+        act(self);
+    }
 }
