@@ -21,6 +21,7 @@ use tests::local_apic::LocalApic;
 use tests::local_apic::Register;
 use tests::msr;
 use tests::physical;
+use tests::pit;
 use tests::ports;
 use tests::say;
 use tests::serial;
@@ -30,6 +31,8 @@ use tests::verdict::expect_eq;
 
 tests::program!(run);
 
+/// ACPI's timer.
+const PM_TIMER: u16 = 0x608;
 /// Bytes of a large page.
 const LARGE_PAGE: u64 = 2 << 20;
 /// Rounds that are counted.
@@ -72,6 +75,11 @@ fn run() {
     bench!("empty", "");
     bench!("cpuid", "xor eax, eax\n cpuid");
     bench!("uart_status", "in al, dx", in("dx") serial::LINE_STATUS);
+    ports::out_u8(pit::CONTROL, 0b0001_0100);
+    ports::out_u8(pit::CHANNEL_0, 0);
+    bench!("pit_count", "in al, dx", in("dx") pit::CHANNEL_0);
+    bench!("pm_timer", "in eax, dx", in("dx") PM_TIMER);
+    pit::stop();
     bench!("rdmsr_apic_base", "rdmsr", in("ecx") msr::APIC_BASE);
     bench!("wrmsr_tsc_deadline", "wrmsr", in("ecx") msr::TSC_DEADLINE, in("eax") 0, in("edx") 0);
     bench!("xapic_eoi", "mov [rdi], esi", in("rdi") eoi, in("esi") 0);

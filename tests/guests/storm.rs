@@ -30,7 +30,11 @@ fn run() {
         storm(|| b"xxxxxxx\n".iter().for_each(|&byte| ports::out_u8(serial::COM1, byte)));
         storm(|| _ = physical::read::<u32>(IO_APIC_WINDOW));
         storm(|| _ = cpuid::leaf(0));
-        storm(|| [(PIT_CONTROL, PIT_RATE), (PIT_CHANNEL_0, 2), (PIT_CHANNEL_0, 0)].map(|(port, value)| ports::out_u8(port, value)).map(drop));
+        storm(|| {
+            [(PIT_CONTROL, PIT_RATE), (PIT_CHANNEL_0, 2), (PIT_CHANNEL_0, 0)]
+                .map(|(port, value)| ports::out_u8(port, value))
+                .map(drop)
+        });
         interrupts::enable();
         storm(|| apic.interrupt_self(VECTOR));
         apic.start_timer(VECTOR, local_apic::PERIODIC, 1);

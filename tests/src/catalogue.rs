@@ -48,6 +48,11 @@ pub enum End {
     HaltedForEver,
     /// The virtual machine ends since its guest asked for a reset.
     Reset,
+    /// The virtual machine, which has isa-debug-exit, ends by that with this status.
+    DebugExit {
+        /// The status of QEMU's process.
+        status: u8,
+    },
 }
 
 /// How often the long line of `console_output` has all characters, with all effort.
@@ -64,7 +69,9 @@ pub fn console_output(times: u64) -> impl Iterator<Item = u8> {
 /// What lines of `bench` must not exceed, by name. One tick of the lab's TSC is one instruction.
 pub const BENCH_LIMITS: &[(&str, u64)] = &[
     ("cpuid", 300),
-    ("uart_status", 500),
+    ("uart_status", 400),
+    ("pit_count", 350),
+    ("pm_timer", 350),
     ("fault_4k", 1500),
     ("fault_2m", 262_144 + 1500),
     ("zap_page", 2000),
@@ -76,6 +83,9 @@ pub const TRANSITIONS: [u64; 2] = [10_000, 40_000];
 /// What lines of `bench` and `transitions` must not exceed where KVM with Hyper-V's interface is below Satori: what KVM takes
 /// there in Satori's place for a CPUID, and half of what it takes for a port that QEMU serves.
 pub const NESTED_BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 14_512), ("uart_status", 15_499)];
+
+/// What `debug_exit` writes.
+pub const DEBUG_EXIT_VALUE: u8 = 0x2a;
 
 /// Where `unbacked_memory` reads: above any RAM that a program is given, below the devices.
 pub const UNBACKED: u64 = 0xb000_0000;
@@ -137,6 +147,19 @@ pub const PROGRAMS: &[Program] = &[
         "pci",
         "one PCI bus by ports and in memory, and a virtio device that works by messages, by its line, and anew after a breach",
     ),
+    Program::passes(
+        "pic",
+        "the 8259As bring the UART's interrupt by LINT0 and by the I/O APIC, and hold back what they are told to",
+    ),
+    Program::passes(
+        "pit",
+        "the 8254's channel 0 interrupts as often as it is told to, without storms, and channel 2 counts by its gate",
+    ),
+    Program::passes(
+        "rtc",
+        "the real-time clock goes on, is set, and interrupts at its rate, with each update and at its alarm",
+    ),
+    Program::passes("pm_timer", "ACPI's timer ticks at its rate by the TSC, and never goes back"),
     Program::passes("modes", "exits are served alike from long mode down to real mode, and on the way back"),
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
@@ -249,8 +272,12 @@ pub const PROGRAMS: &[Program] = &[
         .within(1),
     Program::passes("halt_for_ever", "HLT that nothing can end ends the virtual machine with a report")
         .ending(End::HaltedForEver),
-    Program::passes("reset", "a write to the reset register ends the virtual machine as a reset")
+    Program::passes("reset", "a write to the reset control register ends the virtual machine as a reset")
         .ending(End::Reset),
+    Program::passes("reset_by_keyboard", "so does the keyboard controller's command").ending(End::Reset),
+    Program::passes("reset_by_port_a", "so does system control port A").ending(End::Reset),
+    Program::passes("debug_exit", "isa-debug-exit ends the virtual machine with a status, as on QEMU")
+        .ending(End::DebugExit { status: DEBUG_EXIT_VALUE << 1 | 1 }),
     // The last: the machine's time is not quite what it was at the start.
     Program::passes(
         "exchanged_tsc",

@@ -13,14 +13,14 @@ use core::panic::Location;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Sleep control register (ACPI 6.5, 4.8.3.7) of Satori's virtual machine.
-pub const SLEEP_CONTROL: u16 = 0x600;
-/// Reset register (ACPI 6.5, 4.8.3.6); writing 1 resets.
-pub const RESET: u16 = 0x602;
-/// SLP_TYP of S5, and SLP_EN: off.
-const POWER_OFF: u8 = 5 << 2 | 1 << 5;
-/// QEMU's isa-debug-exit, for runs outside of Satori.
-const DEBUG_EXIT: u16 = 0xf4;
+/// PM1a control (ACPI 6.5, 4.8.3.2.1) of Satori's virtual machine, and of QEMU's.
+pub const PM1A_CONTROL: u16 = 0x604;
+/// SLP_EN, and SLP_TYP 0, which is S5: off.
+const POWER_OFF: u16 = 1 << 13;
+/// Reset control register of a PC's chipset; writing 6 resets.
+pub const RESET_CONTROL: u16 = 0xcf9;
+/// QEMU's isa-debug-exit.
+pub const DEBUG_EXIT: u16 = 0xf4;
 
 /// Ends the program: it saw what it expected.
 pub fn pass() -> ! {
@@ -71,7 +71,7 @@ pub fn expect(what: impl fmt::Display, holds: bool) {
 
 /// Powers the virtual machine off, by whichever way this machine has.
 pub fn power_off() -> ! {
-    ports::out_u8(SLEEP_CONTROL, POWER_OFF);
+    ports::out_u16(PM1A_CONTROL, POWER_OFF);
     ports::out_u8(DEBUG_EXIT, 0);
     stop()
 }

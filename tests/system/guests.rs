@@ -174,6 +174,7 @@ fn machine(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<Virtu
         exerciser: program.exerciser,
         prefault: program.prefault,
         hyperv: program.hyperv,
+        debug_exit: matches!(program.end, End::DebugExit { .. }),
         ..VirtualMachine::new(vm_name(program), program.memory_mib, kernel)
     })
 }
@@ -257,6 +258,7 @@ fn judge(program: &Program, output: &[String], reason: &str, tests: Tests<'_>) -
         End::TimeLimit => ended_by(reason, &format!("time limit of {} s", program.time_limit_s)),
         End::HaltedForEver => ended_by(reason, "halted with interrupts off"),
         End::Reset => ended_by(reason, "reset"),
+        End::DebugExit { status } => ended_by(reason, &format!("debug exit, status {status}")),
     };
     kept?;
     if program.name == "bench" {

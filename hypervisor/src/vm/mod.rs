@@ -360,11 +360,11 @@ fn source<'a>(config: &'a VmConfig, bundle: &Bundle<'a>) -> Result<BootSource<'a
 }
 
 fn chipset_setup(config: &VmConfig, offer: &Offer<'_>, layout: &MemoryLayout, now: u64) -> chipset::Setup {
-    let (mut low_memory, mut high_memory) = (0, 0);
-    for range in layout.ram() {
-        let bytes = range.end - range.start;
-        *if range.start < 1 << 32 { &mut low_memory } else { &mut high_memory } += bytes;
-    }
+    const LOW: u64 = 1 << 32;
+    let ram = layout.ram();
+    let low_memory = ram.iter().map(|range| range.end).filter(|&end| end <= LOW).max().unwrap_or(0);
+    let high_memory =
+        ram.iter().filter(|range| range.start >= LOW).map(|range| range.end - range.start).sum();
     chipset::Setup {
         hz: offer.tsc_hz,
         now,

@@ -94,8 +94,8 @@ impl Counter {
     }
 
     /// Whether a count was written that the counter has not begun with ("null count").
-    pub(super) fn is_null(&self) -> bool {
-        self.next.is_some() || self.phase == Phase::Waits && !self.mode.is_triggered()
+    pub(super) fn is_null(&self, tick: u64) -> bool {
+        self.settled(tick).next.is_some() || self.phase == Phase::Waits && !self.mode.is_triggered()
     }
 
     /// The first of the two bytes of a count is written: mode 0 stops.
@@ -107,7 +107,6 @@ impl Counter {
 
     /// A count is written, as its register has it: 0 is the most.
     pub(super) fn write(&mut self, written: u16, tick: u64) {
-        self.settle(tick);
         let count = match (self.bcd, written) {
             (false, 0) => 0x1_0000,
             (false, _) => u32::from(written),
@@ -143,13 +142,12 @@ impl Counter {
     }
 
     /// The counting element, as software reads it.
-    pub(super) fn read(&mut self, tick: u64) -> u16 {
-        self.settle(tick);
-        let (count, passed) = (u64::from(self.count), self.passed(tick));
+    pub(super) fn read(&self, tick: u64) -> u16 {
+        let (count, passed) = self.position(tick);
         let value = match self.mode {
             // Each half of the period is counted in steps of two, from an even number on.
             Mode::SquareWave => {
-                let half = self.high_ticks();
+                let half = high_ticks(count);
                 let passed = if passed < half { passed } else { passed - half };
                 (count & !1).saturating_sub(2 * passed)
             }
@@ -164,17 +162,17 @@ impl Counter {
     }
 
     /// OUT.
-    pub(super) fn output(&mut self, tick: u64) -> bool {
-        self.settle(tick);
-        let (count, passed) = (u64::from(self.count), self.passed(tick));
+    pub(super) fn output(&self, tick: u64) -> bool {
+        let (count, passed) = self.position(tick);
         match (self.mode, self.phase) {
             (Mode::InterruptOnTerminalCount, Phase::Waits) => false,
-            (_, Phase::Waits) => true,
-            (Mode::InterruptOnTerminalCount | Mode::OneShot, _) => passed >= count,
+            (Mode::InterruptOnTerminalCount | Mode::OneShot, Phase::Since(_) | Phase::Held(_)) => {
+                passed >= count
+            }
             // A gate that is low holds the output high.
-            (Mode::RateGenerator | Mode::SquareWave, Phase::Held(_)) => true,
+            (_, Phase::Waits) | (Mode::RateGenerator | Mode::SquareWave, Phase::Held(_)) => true,
             (Mode::RateGenerator, _) => passed + 1 != count,
-            (Mode::SquareWave, _) => passed < self.high_ticks(),
+            (Mode::SquareWave, _) => passed < high_ticks(count),
             (Mode::SoftwareStrobe | Mode::HardwareStrobe, _) => passed != count,
         }
     }
@@ -199,25 +197,48 @@ impl Counter {
         (first > tick).then_some(first)
     }
 
-    /// Ticks since it was loaded; those of whole periods are gone with [`Self::settle`].
-    fn passed(&self, tick: u64) -> u64 {
+    /// What is counted down from, and the ticks since it was loaded; of periods, in the one that it is in.
+    #[inline]
+    fn position(&self, tick: u64) -> (u64, u64) {
+        let count = u64::from(self.count);
         match self.phase {
-            Phase::Waits => 0,
-            Phase::Since(start) => tick.saturating_sub(start),
-            Phase::Held(passed) => passed,
+            Phase::Waits => (count, 0),
+            Phase::Since(start) => {
+                let passed = tick.saturating_sub(start);
+                if passed >= count && self.mode.is_periodic() {
+                    return self.without_periods(start, tick).position(tick);
+                }
+                (count, passed)
+            }
+            Phase::Held(passed) => (count, passed),
         }
     }
 
-    /// Periods that are over are forgotten. This divides, once in a period.
-    fn settle(&mut self, tick: u64) {
-        let Phase::Since(start) = self.phase else { return };
-        if !self.mode.is_periodic() || tick.saturating_sub(start) < u64::from(self.count) {
-            return;
+    /// Forgets periods that are over, and that the output has risen with them. Who does so now and then need not divide else.
+    pub(super) fn settle(&mut self, tick: u64) {
+        *self = self.settled(tick);
+    }
+
+    /// The same without the periods that are over.
+    #[inline]
+    fn settled(&self, tick: u64) -> Self {
+        match self.phase {
+            Phase::Since(start)
+                if self.mode.is_periodic() && tick.saturating_sub(start) >= u64::from(self.count) =>
+            {
+                self.without_periods(start, tick)
+            }
+            _ => *self,
         }
+    }
+
+    #[cold]
+    fn without_periods(&self, start: u64, tick: u64) -> Self {
         let start = start + u64::from(self.count);
-        self.count = self.next.take().unwrap_or(self.count);
-        let period = u64::from(self.count);
-        self.phase = Phase::Since(start + (tick - start) / period * period);
+        let count = self.next.unwrap_or(self.count);
+        let period = u64::from(count);
+        let phase = Phase::Since(start + (tick - start) / period * period);
+        Self { count, next: None, phase, ..*self }
     }
 
     fn load(&mut self, count: u32, tick: u64) {
@@ -227,11 +248,11 @@ impl Counter {
         self.next = None;
         self.phase = if self.gate || self.mode.is_triggered() { Phase::Since(start) } else { Phase::Held(0) };
     }
+}
 
-    /// How long a square wave is high: the longer half of an odd period.
-    fn high_ticks(&self) -> u64 {
-        u64::from(self.count).div_ceil(2)
-    }
+/// How long a square wave is high: the longer half of an odd period.
+fn high_ticks(period: u64) -> u64 {
+    period.div_ceil(2)
 }
 
 /// Four decimal digits. One above 9 counts as what it is, and so may a whole of nothing; there is at least one tick.

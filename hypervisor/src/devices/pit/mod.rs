@@ -127,7 +127,7 @@ impl Channel {
             Access::Both => 3,
         };
         let status = u8::from(self.counter.output(tick)) << 7
-            | u8::from(self.counter.is_null()) << 6
+            | u8::from(self.counter.is_null(tick)) << 6
             | access << 4
             | self.counter.mode().bits() << 1
             | u8::from(self.counter.bcd());
@@ -171,10 +171,15 @@ impl Pit {
     /// Reads the port of a channel. That of the control word reads as all ones.
     #[inline]
     pub fn read(&mut self, port: u16, now: u64) -> u8 {
-        match self.channels.get_mut(usize::from(port.wrapping_sub(FIRST))) {
-            Some(channel) => channel.read(self.rate.ticks(now)),
-            None => u8::MAX,
+        let tick = self.rate.ticks(now);
+        let Some(channel) = self.channels.get_mut(usize::from(port.wrapping_sub(FIRST))) else {
+            return u8::MAX;
+        };
+        if port != FIRST {
+            // Nobody asks whether its output has risen.
+            channel.counter.settle(tick);
         }
+        channel.read(tick)
     }
 
     /// Writes to the port of a channel, or of the control word. What channel 0 does next may be another thing from here on.
@@ -186,7 +191,7 @@ impl Pit {
         } else if let Some(channel) = self.channels.get_mut(usize::from(port.wrapping_sub(FIRST))) {
             channel.write(value, tick);
         }
-        let counter = &mut self.channels[0].counter;
+        let counter = &self.channels[0].counter;
         if *counter != before {
             self.line = counter.output(tick);
             self.seen = self.seen.max(tick);
@@ -197,6 +202,7 @@ impl Pit {
     pub fn read_port_b(&mut self, now: u64) -> u8 {
         let tick = self.rate.ticks(now);
         let counter = &mut self.channels[2].counter;
+        counter.settle(tick);
         let bits = [
             (counter.gate(), port_b::GATE_2),
             (self.speaker, port_b::SPEAKER),
@@ -231,6 +237,7 @@ impl Pit {
             return false;
         }
         self.seen = self.seen.max(self.rate.ticks(now));
+        self.channels[0].counter.settle(self.seen);
         self.not_before = now.saturating_add(self.least_period);
         self.line = true;
         true

@@ -22,7 +22,7 @@ impl Spelling {
     }
 
     pub(super) fn number(self, value: u8) -> u8 {
-        if self.binary { value } else { (value / 10 % 10) << 4 | value % 10 }
+        if self.binary { value } else { value / 10 % 10 * 16 + value % 10 }
     }
 
     pub(super) fn read_number(self, spelled: u8) -> u8 {

@@ -92,7 +92,7 @@ pub fn date_of([second, minute, hour, day, month, year, century]: [u8; 7], mode:
 /// What CMOS memory tells of the machine, at the places that QEMU and Bochs have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Bytes of RAM below 4 GiB.
+    /// Where RAM below 4 GiB ends: its bytes, and those of the hole below 1 MiB.
     pub low_memory: u64,
     /// Bytes of RAM from 4 GiB on.
     pub high_memory: u64,

@@ -259,3 +259,104 @@ fn only_an_enabled_breakpoint_or_a_single_step_comes_first_and_ends_hlt() {
     assert_eq!(injected(&mut model), Some(external(0x40)));
     assert!(!model.guest().has_wake_up());
 }
+
+const EXT_INT: u32 = 7 << 8;
+const LINT0: u64 = 0x350;
+/// The vector that firmware leaves for IRQ 1.
+const KEYBOARD: u8 = 0x09;
+
+/// IRQ 1 of the 8259As is asserted and not masked.
+fn press_key(model: &Model) {
+    model.machine.lines.write_pic(0x21, 0);
+    model.machine.set_line(1, true);
+}
+
+/// The vector is taken when it is injected, and not before: until then the line may be masked or fall.
+#[test]
+fn an_interrupt_of_the_8259as_waits_for_its_window_and_is_acknowledged_there() {
+    let mut model = model();
+    press_key(&model);
+    model.write(field::GUEST_RFLAGS, 2);
+    assert_eq!((injected(&mut model), windows(&mut model)), (None, (true, false)));
+    assert_eq!(model.machine.lines.read_pic(0x20), 1 << 1, "still requested");
+    model.write(field::GUEST_RFLAGS, 2 | INTERRUPT_FLAG);
+    model.write(field::GUEST_INTERRUPTIBILITY_STATE, STI_BLOCKING);
+    assert_eq!(injected(&mut model), None);
+    model.write(field::GUEST_INTERRUPTIBILITY_STATE, 0);
+    assert_eq!(injected(&mut model), Some(external(KEYBOARD)));
+    assert_eq!((model.machine.lines.read_pic(0x20), windows(&mut model)), (0, (false, false)));
+    assert_eq!(injected(&mut model), None);
+}
+
+#[test]
+fn an_interrupt_of_the_8259as_that_is_masked_meanwhile_is_not_injected() {
+    let mut model = model();
+    press_key(&model);
+    model.write(field::GUEST_RFLAGS, 2);
+    assert_eq!(injected(&mut model), None);
+    model.machine.lines.write_pic(0x21, 0xff);
+    model.write(field::GUEST_RFLAGS, 2 | INTERRUPT_FLAG);
+    assert_eq!((injected(&mut model), windows(&mut model)), (None, (false, false)));
+}
+
+/// SDM vol. 3, "Task and Processor Priorities", holds for the local APIC's own interrupts alone.
+#[test]
+fn no_priority_holds_back_the_8259as_and_they_come_first() {
+    let mut model = model();
+    write_apic(&mut model, TASK_PRIORITY, 0xf0);
+    press_key(&model);
+    assert_eq!(injected(&mut model), Some(external(KEYBOARD)));
+    write_apic(&mut model, TASK_PRIORITY, 0);
+    interrupt(&mut model, 0x40);
+    model.machine.lines.write_pic(0x20, 0x20);
+    model.machine.set_line(3, true);
+    assert_eq!((injected(&mut model), windows(&mut model)), (Some(external(0x0b)), (true, false)));
+    assert_eq!(injected(&mut model), Some(external(0x40)));
+}
+
+#[test]
+fn an_interrupt_of_the_8259as_ends_halt_where_lint0_lets_it_in() {
+    for (lint0, wakes) in [(EXT_INT, true), (EXT_INT | 1 << 16, false)] {
+        let mut model = model();
+        write_apic(&mut model, LINT0, lint0);
+        model.state.activity = Activity::Halted;
+        press_key(&model);
+        assert_eq!(model.guest().is_awake(), wakes);
+        // Its CPU was told.
+        assert!(!model.machine.posts.are_empty());
+    }
+}
+
+#[test]
+fn an_interrupt_of_the_8259as_whose_delivery_was_cut_short_comes_again_with_its_vector() {
+    let mut model = model();
+    press_key(&model);
+    assert_eq!(injected(&mut model), Some(external(KEYBOARD)));
+    model.state.take_back(KEYBOARD);
+    assert!(model.guest().has_wake_up());
+    model.machine.lines.write_pic(0x21, 0xff);
+    assert_eq!(injected(&mut model), Some(external(KEYBOARD)), "they know it as taken");
+    assert_eq!(injected(&mut model), None);
+    // The same vector of the local APIC goes back there.
+    interrupt(&mut model, 0x49);
+    assert_eq!(injected(&mut model), Some(external(0x49)));
+    model.state.take_back(0x49);
+    assert_eq!(model.state.apic.pending(), Some(0x49));
+}
+
+/// SDM vol. 3, "Local Vector Table": the pin is as any other source there.
+#[test]
+fn a_lint0_in_another_mode_is_an_interrupt_with_each_rise_of_intr() {
+    let mut model = model();
+    write_apic(&mut model, LINT0, 0x55);
+    press_key(&model);
+    assert_eq!(model.guest().see_wires(), Ok(()));
+    assert_eq!(injected(&mut model), Some(external(0x55)));
+    assert_eq!((model.guest().see_wires(), injected(&mut model)), (Ok(()), None));
+    const NMI_MODE: u32 = 4 << 8;
+    write_apic(&mut model, LINT0, NMI_MODE);
+    model.machine.set_line(1, false);
+    model.machine.set_line(1, true);
+    assert_eq!(model.guest().see_wires(), Ok(()));
+    assert_eq!(injected(&mut model), Some(NMI_INJECTED));
+}

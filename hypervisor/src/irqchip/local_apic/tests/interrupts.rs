@@ -269,3 +269,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn firmware_leaves_the_bootstrap_processor_in_virtual_wire_mode() {
+    // MultiProcessor Specification 1.4, "Virtual Wire Mode".
+    let mut apic = at_reset(0);
+    assert!(!apic.passes_external_interrupts());
+    apic.enter_virtual_wire_mode();
+    assert_eq!(
+        [SVR, LVT_LINT0, LVT_LINT1].map(|register| apic.mmio_read(register, 0)),
+        [0x1FF, 0x700, 0x400]
+    );
+    assert!(apic.passes_external_interrupts());
+    assert_eq!(apic.signal(LocalSource::Lint1), Delivery::Nmi);
+    // Who disables it by software masks the pin.
+    let _ = apic.mmio_write(SVR, 0xFF, 0);
+    assert!(!apic.passes_external_interrupts());
+}
