@@ -26,8 +26,8 @@ fn run() {
     if start_info::number("fail").is_some() {
         verdict::stop();
     }
-    ports::out_u8(verdict::RESET_CONTROL, 6);
-    verdict::fail("after a write to the reset register: expected the end, saw the next instruction");
+    ports::out_u8(verdict::RESET_CONTROL, 0x06);
+    verdict::fail("after a write to the reset control register: expected the end, saw the next instruction");
 }
 
 /// Each page of RAM above the image to which nothing was loaded.

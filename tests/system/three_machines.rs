@@ -16,7 +16,7 @@ use ci::bundle::Net;
 use ci::bundle::VirtualMachine;
 use ci::image::Bundle;
 use ci::lab::Console;
-use ci::run::KERNEL_COMMAND_LINE;
+use ci::guest::KERNEL_COMMAND_LINE;
 use ci::setup::debian;
 use ci::setup::initramfs::PROMPT;
 use tests::catalogue::MULTIBOOT_EXIT_VALUE;
