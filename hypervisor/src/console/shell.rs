@@ -27,7 +27,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::mem;
 
 /// Typed bytes that wait for a machine to take them.
 const FOR_MACHINE: usize = 1 << 10;
@@ -60,7 +59,7 @@ pub struct Shell {
     /// The prompt is shown.
     prompts: bool,
     /// The machine that was typed to last, by its place in the manifest, and what it has not taken yet.
-    machine: usize,
+    machine: Option<usize>,
     for_machine: VecDeque<u8>,
 }
 
@@ -76,7 +75,7 @@ enum Listener {
 impl Default for Shell {
     fn default() -> Self {
         let for_machine = VecDeque::with_capacity(FOR_MACHINE);
-        Self { keys: Keys::default(), line: Line::default(), prompts: false, machine: 0, for_machine }
+        Self { keys: Keys::default(), line: Line::default(), prompts: false, machine: None, for_machine }
     }
 }
 
@@ -96,7 +95,7 @@ impl Shell {
             match (self.keys.typed(byte), listener) {
                 (Key::Nothing, _) | (Key::Byte(_), Listener::Nobody) => {}
                 (Key::Byte(byte), Listener::Machine(number)) => {
-                    if mem::replace(&mut self.machine, number) != number {
+                    if self.machine.replace(number) != Some(number) {
                         self.for_machine.clear();
                     }
                     self.for_machine.push_back(byte);
@@ -116,13 +115,15 @@ impl Shell {
 
     /// Gives a machine what was typed to it, as far as it has room.
     fn feed(&mut self, life: &Life) {
-        if self.for_machine.is_empty() {
-            return;
-        }
-        match life.vms().nth(self.machine).and_then(|entry| entry.vm) {
+        let Some(number) = self.machine else { return };
+        match life.vms().nth(number).and_then(|entry| entry.vm) {
+            // Also if there is nothing for it: it asks again and again until it is told so.
             Some(vm) => vm.machine.receive(|| self.for_machine.pop_front()),
             // It is gone, and with it who would have read that.
-            None => self.for_machine.clear(),
+            None => {
+                self.for_machine.clear();
+                self.machine = None;
+            }
         }
     }
 
