@@ -16,6 +16,7 @@ pub mod progress;
 pub mod run;
 pub mod setup;
 pub mod signs;
+pub mod stats;
 pub mod steps;
 pub mod terminal;
 pub mod test;

@@ -15,6 +15,7 @@ use ci::interrupt;
 use ci::interrupt::Interrupted;
 use ci::run;
 use ci::setup;
+use ci::stats;
 use ci::test;
 use ci::workshop::Workshop;
 use clap::Parser;
@@ -69,6 +70,17 @@ enum Command {
     /// Else the exit status is 0 when the guest powered off or reset, 1 when it ended otherwise or never started, 124 when
     /// the time was up, 130 when interrupted.
     Run(run::Options),
+    /// Show what Satori's console answered to `stats` as a table.
+    ///
+    /// The file is what the console printed, as `cargo x run | tee FILE` keeps it, with one answer or several: the table is of the
+    /// last, with what happened a second since the one before.
+    Stats {
+        /// What the console printed.
+        file: PathBuf,
+        /// Also draw exits over time, of all answers, and write the picture there.
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
     /// Run the tests: a line for each as it ends, then what the failed ones printed, then their number.
     ///
     /// The leg `host` is all tests that need no machine; the leg `bare` boots Satori in the emulator, with guest programs
@@ -117,6 +129,7 @@ fn execute(command: Command) -> Result<u8> {
             print!("{mistakes}");
             return Ok(u8::from(!mistakes.is_empty()));
         }
+        Command::Stats { file, svg } => println!("{}", stats::stats(&file, svg.as_deref())?),
         Command::Run(options) => return run::run(&workshop, &options),
         Command::Fuzz(options) => return Ok(u8::from(!fuzz::fuzz(&workshop, &options)?)),
         Command::Test(options) => return Ok(u8::from(!test::test(&workshop, &options)?)),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! This terminal as the machine's console: every key goes to the guest, but for what follows Ctrl-A.
+//! This terminal as the machine's console: every key goes there, but for two that follow Ctrl-A. Others that do mean something to
+//! Satori's own console.
 
 use std::io::IsTerminal;
 use std::io::stdin;
@@ -11,8 +12,7 @@ use rustix::termios::OutputModes;
 use rustix::termios::Termios;
 
 /// What Ctrl-A is for, in one line.
-pub const HELP: &str =
-    "Ctrl-A x quits, Ctrl-A h helps, Ctrl-A Ctrl-A sends Ctrl-A; all else goes to the guest";
+pub const HELP: &str = "Ctrl-A x quits, Ctrl-A d goes to Satori's prompt, Ctrl-A h helps, Ctrl-A Ctrl-A sends Ctrl-A; all else goes to the guest";
 
 const CTRL_A: u8 = 1;
 
@@ -79,8 +79,9 @@ impl Keys {
             }
             match byte {
                 b'x' | b'X' => request = Some(Request::Quit),
-                &CTRL_A => to_guest.push(CTRL_A),
-                _ => request = request.or(Some(Request::Help)),
+                b'h' | b'H' | b'?' => request = request.or(Some(Request::Help)),
+                // Satori has its own use for it.
+                byte => to_guest.extend([CTRL_A, *byte]),
             }
         }
         (to_guest, request)
@@ -136,7 +137,8 @@ mod tests {
         let mut keys = Keys::default();
         assert_eq!(keys.typed(b"a\x01"), (b"a".to_vec(), None));
         assert_eq!(keys.typed(b"xb"), (b"b".to_vec(), Some(Request::Quit)));
-        assert_eq!(keys.typed(b"\x01\x01x"), (b"\x01x".to_vec(), None));
+        assert_eq!(keys.typed(b"\x01\x01x"), (b"\x01\x01x".to_vec(), None));
+        assert_eq!(keys.typed(b"\x01dx"), (b"\x01dx".to_vec(), None));
         assert_eq!(keys.typed(b"\x01h"), (vec![], Some(Request::Help)));
         assert_eq!(keys.typed(b"\x01?\x01x"), (vec![], Some(Request::Quit)));
     }

@@ -26,7 +26,7 @@ fn run() {
     if start_info::number("fail").is_some() {
         verdict::stop();
     }
-    ports::out_u8(verdict::RESET, 1);
+    ports::out_u8(verdict::RESET_CONTROL, 6);
     verdict::fail("after a write to the reset register: expected the end, saw the next instruction");
 }
 

@@ -190,6 +190,8 @@ pub const PROGRAMS: &[Program] = &[
         .within(6)
         .on(&[]),
     Program::passes("steady", "a guest that computes has its share of the CPU").within(60).on(&[]),
+    // The test of Satori's console talks to it.
+    Program::passes("echo", "says what it is told until it is told to quit").on(&[]),
     // The leg `kvm` runs it by itself.
     Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),

@@ -6,6 +6,7 @@
 //! other harness and mean nothing here.
 
 mod bad_input;
+mod console;
 mod cpus;
 mod flushes;
 mod footprint;
@@ -66,6 +67,7 @@ fn run(report: &mut Report) -> Result<()> {
     three_machines::run(&lab, report)?;
     bad_input::run(&lab, report)?;
     life::run(&lab, report)?;
+    console::run(&lab, report)?;
     footprint::run(&lab, report)
 }
 

@@ -19,6 +19,7 @@ use ci::lab::Console;
 use ci::run::KERNEL_COMMAND_LINE;
 use ci::setup::debian;
 use ci::setup::initramfs::PROMPT;
+use tests::catalogue::MULTIBOOT_EXIT_VALUE;
 use workload::devices;
 
 use crate::Hardware;
@@ -39,6 +40,9 @@ const TIME_TO_ANSWER: Duration = Duration::from_secs(120);
 /// From the last machine's end to that of the machine that they were in.
 const TIME_TO_POWER_OFF: Duration = Duration::from_secs(60);
 
+/// What Satori's shell prints when it waits for a command.
+const SATORIS_PROMPT: &str = "satori> ";
+
 /// Leaves the console of the machine that it is attached to.
 const DETACH: &str = "\x01d";
 
@@ -50,7 +54,7 @@ const DISK_WORDS: usize = 256 << 10;
 const SCRATCH_MIB: u32 = 2;
 
 /// The program that is the third.
-const THIRD: &str = "cpuid";
+const THIRD: &str = "multiboot";
 
 /// A Linux of the two.
 struct Linux {
@@ -139,7 +143,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
 /// When anything is not as it must be.
 pub fn judge(console: &mut impl Console) -> Result<()> {
     let mut wanted: Vec<String> = TWO.iter().flat_map(Linux::promised).collect();
-    wanted.extend([format!("{THIRD}| verdict: pass"), format!("vm {THIRD}: ended: powered off")]);
+    wanted.push(format!("vm {THIRD}: ended: debug exit, status {}", MULTIBOOT_EXIT_VALUE << 1 | 1));
     see_all(console, wanted).context("while all three ran")?;
     the_operator_looks(console).context("while the operator looked")?;
     the_operator_types(console).context("while the operator typed to a guest")?;
@@ -166,14 +170,14 @@ fn the_operator_looks(console: &mut impl Console) -> Result<()> {
 }
 
 fn the_operator_types(console: &mut impl Console) -> Result<()> {
-    console.send("attach left\n")?;
-    console.send("\n")?;
+    answer(console, "attach left")?;
+    console.send("\r")?;
     console.expect(PROMPT, TIME_TO_ANSWER)?;
-    console.send("echo $((6 * 7)) is the answer\n")?;
+    console.send("echo $((6 * 7)) is the answer\r")?;
     console.expect("42 is the answer", TIME_TO_ANSWER)?;
     console.expect(PROMPT, TIME_TO_ANSWER)?;
     console.send(DETACH)?;
-    answer(console, "vm list").map(drop)
+    console.expect(SATORIS_PROMPT, TIME_TO_ANSWER).map(drop)
 }
 
 /// It finds its disks as they were, and its peer where it was.
@@ -185,13 +189,14 @@ fn the_operator_restarts(console: &mut impl Console) -> Result<()> {
 }
 
 fn stop(console: &mut impl Console, name: &str) -> Result<()> {
-    console.send(&format!("vm stop {name}\n"))?;
+    answer(console, &format!("vm stop {name}"))?;
     line_with(console, &format!("vm {name}: ended: powered off")).map(drop)
 }
 
 /// Types a command, and gives the lines of its answer.
 fn answer(console: &mut impl Console, command: &str) -> Result<Vec<String>> {
-    console.send(&format!("{command}\n"))?;
+    console.send(&format!("{command}\r"))?;
+    console.expect(&format!("{command}\r\n"), TIME_TO_ANSWER)?;
     let mut lines = Vec::new();
     while let Some(line) = console.line(TIME_TO_ANSWER)? {
         match line.as_str() {

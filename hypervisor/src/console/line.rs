@@ -21,7 +21,7 @@ const KEPT: usize = 32;
 const LONGEST_ESCAPE: u8 = 16;
 
 /// Goes to the left, and clears what is right of there.
-const CLEAR: &[u8] = b"\r\x1b[K";
+pub const CLEAR: &[u8] = b"\r\x1b[K";
 const BELL: u8 = 7;
 
 type Text = ArrayString<LONGEST>;

@@ -10,6 +10,7 @@ pub mod keys;
 pub mod line;
 pub mod log;
 mod port;
+pub mod rate_limit;
 pub mod serial;
 #[cfg(target_os = "none")]
 pub mod shell;

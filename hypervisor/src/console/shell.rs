@@ -12,6 +12,7 @@ use crate::console::command::Command;
 use crate::console::command::HELP;
 use crate::console::keys::Key;
 use crate::console::keys::Keys;
+use crate::console::line::CLEAR;
 use crate::console::line::Entered;
 use crate::console::line::Line;
 use crate::hyperv::HyperV;
@@ -26,6 +27,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use core::mem;
 
 /// Typed bytes that wait for a machine to take them.
 const FOR_MACHINE: usize = 1 << 10;
@@ -57,6 +59,8 @@ pub struct Shell {
     line: Line,
     /// The prompt is shown.
     prompts: bool,
+    /// The machine that was typed to last, by its place in the manifest, and what it has not taken yet.
+    machine: usize,
     for_machine: VecDeque<u8>,
 }
 
@@ -72,7 +76,7 @@ enum Listener {
 impl Default for Shell {
     fn default() -> Self {
         let for_machine = VecDeque::with_capacity(FOR_MACHINE);
-        Self { keys: Keys::default(), line: Line::default(), prompts: false, for_machine }
+        Self { keys: Keys::default(), line: Line::default(), prompts: false, machine: 0, for_machine }
     }
 }
 
@@ -83,19 +87,20 @@ impl Shell {
             ground.life.vms().filter_map(|entry| entry.vm).for_each(|vm| vm.machine.release_output());
         }
         loop {
+            self.feed(ground.life);
             let listener = listener(ground.life);
-            if let Listener::Machine(number) = listener {
-                self.feed(ground.life, number);
-            } else {
-                self.for_machine.clear();
-            }
-            if self.for_machine.len() >= FOR_MACHINE {
+            if matches!(listener, Listener::Machine(_)) && self.for_machine.len() >= FOR_MACHINE {
                 return Wish::GoOn;
             }
             let Some(byte) = console::read_byte() else { return Wish::GoOn };
             match (self.keys.typed(byte), listener) {
                 (Key::Nothing, _) | (Key::Byte(_), Listener::Nobody) => {}
-                (Key::Byte(byte), Listener::Machine(_)) => self.for_machine.push_back(byte),
+                (Key::Byte(byte), Listener::Machine(number)) => {
+                    if mem::replace(&mut self.machine, number) != number {
+                        self.for_machine.clear();
+                    }
+                    self.for_machine.push_back(byte);
+                }
                 (Key::Byte(byte), Listener::Prompt) => {
                     if self.typed(byte, ground) == Wish::PowerOff {
                         return Wish::PowerOff;
@@ -103,16 +108,21 @@ impl Shell {
                 }
                 (Key::Detach, _) => {
                     ground.life.attachment().set(Attached::ToNone);
-                    self.prompt(Vec::new());
+                    self.prompt(if self.prompts { CLEAR.into() } else { Vec::new() });
                 }
             }
         }
     }
 
     /// Gives a machine what was typed to it, as far as it has room.
-    fn feed(&mut self, life: &Life, number: usize) {
-        if let Some(vm) = life.vms().nth(number).and_then(|entry| entry.vm) {
-            vm.machine.receive(|| self.for_machine.pop_front());
+    fn feed(&mut self, life: &Life) {
+        if self.for_machine.is_empty() {
+            return;
+        }
+        match life.vms().nth(self.machine).and_then(|entry| entry.vm) {
+            Some(vm) => vm.machine.receive(|| self.for_machine.pop_front()),
+            // It is gone, and with it who would have read that.
+            None => self.for_machine.clear(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! is let in, is the line waited for. When the buffer fills, guests are held back by their own ports; our own lines are waited for
 //! as long as the line moves, and counted as lost when it is stuck.
 
+use crate::console::line::CLEAR;
 use crate::console::serial::Serial;
 use crate::cpu::hardware::PortIo;
 use alloc::collections::VecDeque;
@@ -25,8 +26,6 @@ const GUESTS_GO_ON: usize = CAPACITY / 8;
 const TYPED: usize = 1 << 10;
 /// Bytes of a line as it is shown while it is typed: prompt, text, and where the cursor is.
 const SHOWN: usize = 160;
-/// Goes to the left, and clears the row.
-const CLEAR: &str = "\r\x1b[K";
 
 /// What an interrupt of the port was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +200,7 @@ impl<P: PortIo> Terminal<P> {
     fn between(&mut self, write: impl FnOnce(&mut Self)) {
         self.end_guests_line();
         if !self.shown.is_empty() {
-            self.write(CLEAR.as_bytes());
+            self.write(CLEAR);
         }
         write(self);
         let shown = self.shown.clone();

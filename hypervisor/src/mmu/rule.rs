@@ -66,6 +66,10 @@ pub enum Rule {
     LookBeforeFirstEntry,
     /// It is not being run any more, for others, no sooner than its accesses are over.
     EndRunAfterAccesses,
+    /// A virtio device has a fence between asking for a notification and looking once more whether there is something to do.
+    FenceBeforeSecondLook,
+    /// A virtio device has a fence between showing what it has used and looking whether its driver wants to hear of it.
+    FenceAfterUsed,
 }
 
 impl Rule {

@@ -108,6 +108,7 @@ impl Vcpu {
             vpid: self.vpid.number(),
             turn,
             deadline: None,
+            timed: None,
         };
         let vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         let (frame, state) = (&mut *self.frame, &mut self.state);
@@ -167,6 +168,8 @@ struct Runner<'a> {
     turn: Turn,
     /// When a timer of the guest is due, or the machine's time is over.
     deadline: Option<u64>,
+    /// The exit that is being timed, and since when.
+    timed: Option<(ExitReason, u64)>,
 }
 
 impl Runner<'_> {
@@ -201,22 +204,9 @@ impl Runner<'_> {
         let reason = ExitReason::from_field(guest.vmcs.note_exit());
         #[cfg(feature = "measure")]
         guest.state.shares.note(reason, guest.frame.share());
-        if place.exits.count(reason) { self.serve_timed(guest, reason) } else { self.serve(guest, reason) }
-    }
-
-    /// Does what an exit asks for, and notes how long that took.
-    #[cold]
-    #[inline(never)]
-    fn serve_timed(&mut self, guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), Stop> {
-        let start = hardware::tsc();
-        let served = self.serve(guest, reason);
-        self.place.exits.note_time(reason, hardware::tsc().saturating_sub(start));
-        served
-    }
-
-    /// Does what an exit asks for.
-    #[inline(always)]
-    fn serve(&mut self, guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), Stop> {
+        if place.exits.count(reason) {
+            self.time(guest, reason);
+        }
         match reason {
             ExitReason::EXTERNAL_INTERRUPT => {
                 hardware::take_interrupts();
@@ -243,10 +233,20 @@ impl Runner<'_> {
         self.place.count(Counter::InveptSingle);
     }
 
+    /// The time from here to the next [`Self::prepare`] is that of this exit.
+    #[cold]
+    fn time(&mut self, guest: &mut Guest<'_>, reason: ExitReason) {
+        guest.state.attention = true;
+        self.timed = Some((reason, hardware::tsc()));
+    }
+
     /// What must be done before an entry, now and then: mail, flush, timer, HLT, events. Others wait for this CPU meanwhile,
     /// so it touches no guest memory and waits for nobody.
     #[cold]
     fn prepare(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
+        if let Some((reason, start)) = self.timed.take() {
+            self.place.exits.note_time(reason, hardware::tsc().saturating_sub(start));
+        }
         self.look_at_what_is_asked()?;
         if self.vm.has_ended() {
             return Err(Left::Ended.into());

@@ -6,6 +6,7 @@ mod report;
 use crate::console::attachment::Attached;
 use crate::console::attachment::Attachment;
 use crate::console::guest_output::GuestOutput;
+use crate::console::rate_limit::RateLimit;
 use crate::cpu::CpuNumber;
 use crate::cpu::attention::Attention;
 use crate::devices::exerciser::Window;
@@ -45,6 +46,9 @@ const RESERVE: u64 = 4 << 20;
 /// For so many bytes of RAM one more is set aside for tables: each 2 MiB may need one that maps it and one that records it.
 const RAM_TO_TABLES: u64 = PAGE_2M / (2 * FRAME);
 
+/// How often in a second it is told that a VM has ended and starts again.
+const MOST_REPORTS: u32 = 16;
+
 /// A vCPU that is about to run, and the CPU that its manifest wants it on.
 type Placed = (Box<Vcpu>, Option<CpuNumber>);
 
@@ -70,6 +74,10 @@ struct Declared {
     config: VmConfig,
     course: Course,
     vm: Option<Arc<Vm>>,
+    /// A guest may reboot as often as it likes: not each time is told.
+    reports: RateLimit,
+    /// Its last end was told, or it has not ended yet.
+    is_told: bool,
 }
 
 impl Declared {
@@ -87,8 +95,14 @@ impl Declared {
 
     /// Its vCPUs are gone: it is reported, and its memory given back.
     fn has_ended(&mut self, vm: Vm, now: u64, board: &Board) {
-        report::end(&vm, board);
         self.course.has_ended(vm.outcome().unwrap_or(End::Stopped), now);
+        let admitted = self.reports.admit(now);
+        // The end that nothing follows is told in any case.
+        self.is_told = admitted.is_some() || self.course.is_over();
+        if !self.is_told {
+            return;
+        }
+        report::end(&vm, admitted.unwrap_or_default(), board);
         drop(vm);
         let name = &self.config.name;
         report::memory(name);
@@ -143,7 +157,8 @@ impl Life {
         self.waiting = vms.iter().enumerate().filter(|(_, vm)| vm.autostart).map(|(at, _)| at).collect();
         let declared = |config| {
             let course = Course::new(&config, self.offer.tsc_hz);
-            Declared { config, course, vm: None }
+            let reports = RateLimit::new(MOST_REPORTS, self.offer.tsc_hz);
+            Declared { config, course, vm: None, reports, is_told: true }
         };
         self.vms = vms.into_iter().map(declared).collect();
         if start == Start::Together && self.vms.len() > 1 {
@@ -326,7 +341,9 @@ impl Life {
             Ok((Box::new(Vcpu::new(&vm, index, entry, vpid, share)?), cpu))
         });
         let vcpus = vcpus.collect::<Result<Vec<_>, VmError>>()?;
-        report::start(&vm, free);
+        if self.vms[at].is_told {
+            report::start(&vm, free);
+        }
         Ok((vm, vcpus))
     }
 }

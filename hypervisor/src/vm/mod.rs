@@ -3,7 +3,7 @@
 
 pub mod bundle;
 pub mod course;
-mod devices;
+pub mod devices;
 pub mod enlightened;
 mod error;
 pub mod exercise;

@@ -4,7 +4,9 @@
 mod input;
 mod loading;
 mod ram;
+mod restless;
 
 pub use input::Input;
 pub use loading::load;
 pub use ram::Ram;
+pub use restless::Restless;

@@ -8,6 +8,7 @@ use hypervisor::vm::loader;
 use hypervisor::vm::loader::BootSource;
 use hypervisor::vm::loader::EntryState;
 use hypervisor::vm::loader::File;
+use hypervisor::vm::loader::Module;
 use hypervisor::vm::loader::Reason;
 use hypervisor::vm::memory_layout::HIGH_MEMORY;
 use hypervisor::vm::memory_layout::MemoryLayout;
@@ -19,18 +20,21 @@ const MEBIBYTES: u32 = 64;
 const RSDP: GuestPhysical = GuestPhysical(0xE_0000);
 
 /// Where the loaders' own structures are.
-const OWN: Range<u64> = 0x1000..0xA000;
+const OWN: Range<u64> = 0x1000..0xE000;
 
-/// Loads `kernel`.
+/// Loads `kernel`, with `modules` for it.
 ///
 /// # Panics
 /// When what came of it is neither.
-pub fn load(kernel: &[u8]) {
+pub fn load(kernel: &[u8], modules: &[&[u8]]) {
     let layout = MemoryLayout::new(MEBIBYTES);
     let ram = Ram::new(layout.ram());
+    let modules = modules.iter().map(|content| File { name: "module", content });
+    let modules = modules.map(|file| Module { file, command_line: "a module" });
     let source = BootSource {
         kernel: File { name: "kernel", content: kernel },
         initrd: Some(File { name: "initrd", content: &[0xdd; 100] }),
+        modules: modules.collect(),
         command_line: "quiet",
     };
     let loaded = loader::load(&ram, layout, RSDP, &source);

@@ -65,4 +65,8 @@ impl GuestMemory for Ram {
         }
         Ok(equal)
     }
+
+    fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
+        act(self);
+    }
 }

@@ -4,4 +4,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|kernel: &[u8]| fuzz::load(kernel));
+fuzz_target!(|kernel: &[u8]| fuzz::load(kernel, &[]));

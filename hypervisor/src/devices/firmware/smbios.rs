@@ -370,7 +370,7 @@ pub(super) fn structures(layout: MemoryLayout, vcpus: u8) -> Vec<u8> {
         structures.resize(structures.len() + 1 + usize::from(strings.is_empty()), 0);
     };
     add(0, 0, Firmware::new().as_bytes(), &[VENDOR, VERSION, DATE]);
-    add(1, 0x100, System::new().as_bytes(), &[VENDOR, "Satori virtual machine", VERSION]);
+    add(1, 0x100, System::new().as_bytes(), &[VENDOR, "virtual machine", VERSION]);
     add(3, 0x300, Chassis::new().as_bytes(), &[VENDOR]);
     add(4, 0x400, Processor::new(vcpus).as_bytes(), &["CPU 0", VENDOR]);
     add(16, MEMORY_ARRAY, MemoryArray::new(layout.bytes()).as_bytes(), &[]);

@@ -7,6 +7,9 @@
 mod chain;
 mod descriptor;
 #[cfg(test)]
+#[cfg(feature = "loom")]
+mod loom;
+#[cfg(test)]
 pub(crate) mod model;
 #[cfg(test)]
 mod tests;
@@ -18,6 +21,7 @@ use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::mmu::atomic::Ordering;
 use crate::mmu::atomic::fence;
+use crate::mmu::rule::Rule;
 use descriptor::Table;
 
 /// Feature VIRTIO_F_INDIRECT_DESC: a descriptor may lead to a table of them.
@@ -238,7 +242,9 @@ impl Queue {
         }
         self.told = now;
         // The driver writes what it wants, and then looks at the index: one of the two sees the other.
-        fence(Ordering::SeqCst);
+        if Rule::FenceAfterUsed.kept() {
+            fence(Ordering::SeqCst);
+        }
         if self.event_index {
             let event = read_u16(memory, self.available_entries_end())?;
             return Ok(passes(event, before, now));
@@ -270,7 +276,9 @@ impl Queue {
             self.suppressed = false;
         }
         // The driver moves its index, and then looks whether to notify: one of the two sees the other.
-        fence(Ordering::SeqCst);
+        if Rule::FenceBeforeSecondLook.kept() {
+            fence(Ordering::SeqCst);
+        }
         self.look(memory)
     }
 

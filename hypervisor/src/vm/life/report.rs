@@ -2,6 +2,7 @@
 //! What is told of a virtual machine when it starts and when it ends.
 
 use crate::console;
+use crate::console::rate_limit::LeftOut;
 use crate::memory::frames;
 use crate::memory::heap;
 use crate::schedule::board::Board;
@@ -30,11 +31,11 @@ pub fn start(vm: &Vm, free_before: u64) {
 }
 
 /// It has ended.
-pub fn end(vm: &Vm, board: &Board) {
+pub fn end(vm: &Vm, left_out: LeftOut, board: &Board) {
     let name = &vm.name;
     vm.machine.output.finish(console::write_guest);
     if let Some(end) = vm.outcome() {
-        info!("vm {name}: ended: {end}");
+        info!("vm {name}: ended: {end}{left_out}");
     }
     info!("vm {name}: {}", exits(vm));
     info!("vm {name}: flushes: {}", board.coherence.counters);

@@ -89,5 +89,6 @@ fn place(sector: u64, bytes: u64, disk: &Disk) -> Option<Range<u64>> {
     let sectors = bytes / SECTOR;
     let end = sector.checked_add(sectors)?;
     let fits = bytes.is_multiple_of(SECTOR) && bytes <= REQUEST_BYTES && end <= disk.sectors();
-    fits.then_some(sector * SECTOR..end * SECTOR)
+    // Lazily: what does not fit may be too much to be multiplied.
+    fits.then(|| sector * SECTOR..end * SECTOR)
 }

@@ -183,7 +183,7 @@ fn what_is_not_on_the_disk_or_no_whole_sectors_fails_and_touches_nothing() {
     let mut pair = Pair::new(Disk::blank(1).unwrap());
     pair.memory.write(GuestPhysical(DATA), &[UNTOUCHED; 1024]).unwrap();
     for (sector, bytes) in
-        [(2048, 512), (2047, 1024), (u64::MAX, 512), (u64::MAX - 1, 1024), (0, 511), (0, 513)]
+        [(2048, 512), (2047, 1024), (u64::MAX, 512), (u64::MAX - 1, 1024), (1 << 55, 512), (0, 511), (0, 513)]
     {
         assert_eq!(pair.request(0, sector, &[writable(DATA, bytes)]), (FAILED, 0), "{sector} {bytes}");
         assert_eq!(pair.request(1, sector, &[readable(DATA, bytes)]).0, FAILED, "{sector} {bytes}");
