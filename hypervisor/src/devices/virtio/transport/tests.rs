@@ -347,8 +347,15 @@ fn a_device_that_has_more_to_do_is_asked_again() {
 fn reset_leaves_nothing_of_what_was_set_up() {
     let guest = Guest::ready_with_messages();
     let fresh = Guest::new();
+    let mask_of_queue = guest.vectors + 16 + 12;
+    guest.rig.store(mask_of_queue, &1_u32.to_le_bytes());
+    guest.offer_buffer(1);
+    guest.notify(0);
+    guest.events();
     guest.write(DEVICE_STATUS, &[0]);
     assert_eq!(guest.events(), [Event::Reset]);
+    guest.rig.store(mask_of_queue, &0_u32.to_le_bytes());
+    assert_eq!(guest.rig.upstream.take_vectors(), [], "what was pending");
     for queue in [0, 1_u16] {
         guest.write(QUEUE_SELECT, &queue.to_le_bytes());
         fresh.write(QUEUE_SELECT, &queue.to_le_bytes());
