@@ -76,6 +76,7 @@ impl LocalApic {
         {
             self.local_vectors[source as usize] = LocalVector::new().with_delivery_mode(delivery.bits());
         }
+        self.show_all();
     }
 
     /// The vector that the CPU takes as soon as it takes interrupts: the highest in the IRR, if its class is

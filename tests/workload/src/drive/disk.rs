@@ -60,8 +60,8 @@ pub fn write_and_read(file: &Path, patience: &Patience) -> io::Result<()> {
     disk.rewind()?;
     content.chunks(CHUNK).try_for_each(|chunk| disk.write_all(chunk))?;
     disk.sync_all()?;
-    // Or it would be read from memory. 1 is for what was read from disks, 4 for not telling.
-    fs::write("/proc/sys/vm/drop_caches", "5")?;
+    // Or it would be read from memory. 4 is for not telling, 1 for what was read from disks.
+    ["4", "1"].into_iter().try_for_each(|what| fs::write("/proc/sys/vm/drop_caches", what))?;
     patience.wait_for(format!("the disk {shown} to be read back"));
     let mut expected = content.chunks(CHUNK);
     each_chunk(&mut disk, |chunk| match expected.next() == Some(chunk) {
