@@ -16,10 +16,10 @@ use core::mem;
 
 /// Bytes that may wait for the line.
 const CAPACITY: usize = 32 << 10;
-/// From so many on guests are held back, but for what they send without looking whether they may.
+/// From so many on guests are held back, but for what they send before they look whether they may.
 const GUESTS_WAIT: usize = CAPACITY / 2;
-/// So many are never a guest's.
-const GUESTS_END: usize = CAPACITY / 4 * 3;
+/// Lines of our own fill it so far; the rest is for what guests send before they look.
+const OWN_END: usize = CAPACITY / 8 * 7;
 /// With so few, guests are not held back any more.
 const GUESTS_GO_ON: usize = CAPACITY / 8;
 /// Typed bytes that wait to be read.
@@ -142,20 +142,16 @@ impl<P: PortIo> Terminal<P> {
 
     /// Bytes of a guest: as they are, or as a line of the guest of that name. Whether it is to wait until there is room.
     pub fn write_guest(&mut self, name: Option<&str>, bytes: &[u8]) -> bool {
-        if self.by_interrupt && self.waiting.len() >= GUESTS_END {
-            return self.guests_wait;
-        }
         match (name, bytes.last()) {
             (None, Some(&last)) => {
                 self.mid_line = last != b'\n';
-                self.write(bytes);
+                self.write(bytes, CAPACITY);
             }
             (None, None) => {}
             (Some(name), _) => self.between(|terminal| {
-                // A terminal takes everything, or counts what it loses.
-                let _ = write!(Text(terminal), "{name}| ");
-                terminal.write(bytes);
-                terminal.write(b"\r\n");
+                for part in [name.as_bytes(), b"| ", bytes, b"\r\n"] {
+                    terminal.write(part, CAPACITY);
+                }
             }),
         }
         if self.by_interrupt && self.waiting.len() >= GUESTS_WAIT && !self.guests_wait {
@@ -182,7 +178,7 @@ impl<P: PortIo> Terminal<P> {
     /// What is shown to who types.
     pub fn show(&mut self, bytes: &[u8], line: &[u8]) {
         self.end_guests_line();
-        self.write(bytes);
+        self.write(bytes, OWN_END);
         self.shown.clear();
         self.shown.extend(line.iter().copied().take(SHOWN));
     }
@@ -200,28 +196,28 @@ impl<P: PortIo> Terminal<P> {
     fn between(&mut self, write: impl FnOnce(&mut Self)) {
         self.end_guests_line();
         if !self.shown.is_empty() {
-            self.write(CLEAR);
+            self.write(CLEAR, OWN_END);
         }
         write(self);
         let shown = self.shown.clone();
-        self.write(&shown);
+        self.write(&shown, OWN_END);
     }
 
     fn end_guests_line(&mut self) {
         if mem::take(&mut self.mid_line) {
-            self.write(b"\r\n");
+            self.write(b"\r\n", OWN_END);
         }
     }
 
-    /// Whether all of it has room, for which the line is waited for while it moves.
-    fn write(&mut self, bytes: &[u8]) -> bool {
+    /// Whether all of it has room, with `most` waiting then, for which the line is waited for while it moves.
+    fn write(&mut self, bytes: &[u8], most: usize) -> bool {
         let Some(serial) = &mut self.serial else { return true };
         if !self.by_interrupt {
             serial.write(bytes);
             return true;
         }
         for &byte in bytes {
-            if self.waiting.len() >= CAPACITY && !self.make_room() {
+            if self.waiting.len() >= most && !self.make_room() {
                 return false;
             }
             self.waiting.push_back(byte);
@@ -265,8 +261,8 @@ impl<P: PortIo> Write for Text<'_, P> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut complete = true;
         for (index, line) in text.split('\n').enumerate() {
-            complete &= index == 0 || self.0.write(b"\r\n");
-            complete &= self.0.write(line.trim_end_matches('\r').as_bytes());
+            complete &= index == 0 || self.0.write(b"\r\n", OWN_END);
+            complete &= self.0.write(line.trim_end_matches('\r').as_bytes(), OWN_END);
         }
         if complete { Ok(()) } else { Err(fmt::Error) }
     }

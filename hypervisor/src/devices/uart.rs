@@ -100,6 +100,9 @@ impl fmt::Display for Full {
 
 impl core::error::Error for Full {}
 
+/// Bytes that the transmitter's FIFO holds.
+const TRANSMITTER: usize = 16;
+
 /// One serial port, as its eight registers show it.
 #[derive(Clone, Debug)]
 pub struct Uart {
@@ -118,6 +121,8 @@ pub struct Uart {
     transmitter_interrupt: bool,
     /// The transmitter says that it is not empty.
     held_back: bool,
+    /// Bytes that were sent since it does.
+    overdue: usize,
 }
 
 impl Default for Uart {
@@ -143,6 +148,7 @@ impl Uart {
             overrun: false,
             transmitter_interrupt: false,
             held_back: false,
+            overdue: 0,
         }
     }
 
@@ -195,8 +201,12 @@ impl Uart {
         if self.in_loopback() { 0 } else { self.free() }
     }
 
-    /// The guest is to send no more, since whoever is at the other end has no room. What it sends nonetheless goes out.
+    /// The guest is to send no more, since whoever is at the other end has no room. Of what it sends nonetheless as much goes out
+    /// as the transmitter's FIFO holds: it may have been about to fill that.
     pub fn hold_back(&mut self) {
+        if !self.held_back {
+            self.overdue = 0;
+        }
         self.held_back = true;
         self.transmitter_interrupt = false;
     }
@@ -295,7 +305,9 @@ impl Uart {
     fn transmit(&mut self, value: u8) -> Option<u8> {
         self.transmitter_interrupt = !self.held_back;
         if !self.in_loopback() {
-            return Some(value);
+            let takes = !self.held_back || self.overdue < TRANSMITTER;
+            self.overdue += usize::from(self.held_back && takes);
+            return takes.then_some(value);
         }
         // A full receiver has noted the overrun; that is all that becomes of it.
         let _ = self.store(value);

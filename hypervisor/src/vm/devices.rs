@@ -35,9 +35,10 @@ pub fn plug(
     let name = &config.name;
     if config.virtio_console {
         let output = Arc::clone(&machine.output);
+        // Its driver is not told to wait: while the line is behind, what it prints is lost.
         let print = move |bytes: &[u8]| {
             for &byte in bytes {
-                output.write(byte, console::write_guest);
+                output.write(byte, |name, bytes| console::guests_wait() || console::write_guest(name, bytes));
             }
         };
         machine.plug(Box::new(Console::new(Box::new(print))))?;

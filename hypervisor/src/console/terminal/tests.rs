@@ -136,14 +136,23 @@ fn guests_are_held_back_from_half_on_and_go_on_when_little_is_left() {
         assert!(taken < CAPACITY);
     }
     assert!(taken >= GUESTS_WAIT - 1 && terminal.guests_wait());
-    for _ in 0..CAPACITY {
-        assert!(terminal.write_guest(Some("other"), b"y"), "all are");
-    }
-    assert!(terminal.waiting.len() < GUESTS_END + 16, "who does not look loses it");
+    assert!(terminal.write_guest(Some("other"), b"y"), "all are");
     terminal.write_line(format_args!("our own"));
     let news = drain(&model, &mut terminal);
     assert_eq!(news.iter().filter(|news| news.room).count(), 1);
     assert!(!terminal.guests_wait() && sent(&model).ends_with("our own\r\n"));
+}
+
+#[test]
+fn lines_of_our_own_leave_room_for_what_a_guest_sends_before_it_is_told_to_wait() {
+    let model = RefCell::default();
+    let mut terminal = on(&model);
+    while terminal.lost == 0 {
+        terminal.write_line(format_args!("our own"));
+    }
+    terminal.write_guest(Some("guest"), b"its first line");
+    drain(&model, &mut terminal);
+    assert!(sent(&model).ends_with("guest| its first line\r\n"));
 }
 
 #[test]

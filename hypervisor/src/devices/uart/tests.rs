@@ -190,7 +190,8 @@ fn a_transmitter_that_is_held_back_is_not_empty_and_says_when_it_is_again() {
     uart.hold_back();
     assert!(!uart.interrupt_line());
     assert_eq!(uart.read(LSR), 0);
-    assert_eq!(uart.write(DATA, b'a'), Some(b'a'), "who does not look may be lucky");
+    let sent = (0..100).filter(|_| uart.write(DATA, b'a').is_some()).count();
+    assert_eq!(sent, 16, "as much as was begun before it looked");
     set(&mut uart, IER, 0);
     set(&mut uart, IER, TRANSMITTER_EMPTY);
     assert!(!uart.interrupt_line());
