@@ -92,6 +92,7 @@ impl Linux {
                 Disk::Blank { size_mib: SCRATCH_MIB },
             ],
             nets: vec![Net { switch: "lan".into(), mac: None }],
+            virtio_console: true,
             ..linux::machine(lab, kernel, &folder)?
         })
     }
@@ -175,6 +176,9 @@ fn the_operator_types(console: &mut impl Console) -> Result<()> {
     console.expect(PROMPT, TIME_TO_ANSWER)?;
     console.send("echo $((6 * 7)) is the answer\r")?;
     console.expect("42 is the answer", TIME_TO_ANSWER)?;
+    console.expect(PROMPT, TIME_TO_ANSWER)?;
+    console.send("echo $((2 * 21)) by virtio > /dev/hvc0\r")?;
+    console.expect("42 by virtio", TIME_TO_ANSWER)?;
     console.expect(PROMPT, TIME_TO_ANSWER)?;
     console.send(DETACH)?;
     console.expect(SATORIS_PROMPT, TIME_TO_ANSWER).map(drop)
