@@ -100,7 +100,8 @@ mod tests {
         let (table, _) = told(CAPTURE, false).unwrap();
         let row = |start: &[&str]| {
             let row = table.lines().find(|line| {
-                line.split_whitespace().zip(start).filter(|(a, b)| a == *b).count() == start.len()
+                let cells = line.split('|').map(str::trim).filter(|cell| !cell.is_empty());
+                cells.take(start.len()).eq(start.iter().copied())
             });
             row.unwrap_or_else(|| panic!("no row {start:?} in\n{table}"))
         };
