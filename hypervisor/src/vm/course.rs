@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The course of a VM's life: what follows from what its operator asks, from how it ends, and from time.
 //!
-//! Decisions alone, in the machine's time; [`super::life`] carries them out.
+//! Decisions alone, in the machine's time; `life` carries them out.
 
 mod refused;
 
