@@ -21,8 +21,8 @@ fn run() {
     it_never_goes_back();
     expect_eq("PM1a control: SCI_EN", ports::in_u16(CONTROL) & 1, 1);
     expect_eq("PM1a status", ports::in_u16(STATUS), 0);
-    ports::out_u16(ENABLE, 0x121);
-    expect_eq("PM1a enable: timer, global, power button", ports::in_u16(ENABLE), 0x121);
+    ports::out_u16(ENABLE, 0x521);
+    expect_eq("PM1a enable: timer, global, power button, clock", ports::in_u16(ENABLE), 0x521);
     ports::out_u16(ENABLE, 0);
 }
 

@@ -28,8 +28,10 @@ mod event {
     pub(super) const TIMER: u16 = 1 << 0;
     pub(super) const GLOBAL: u16 = 1 << 5;
     pub(super) const POWER_BUTTON: u16 = 1 << 8;
+    /// The clock's alarm has woken the machine. That never happens, as the FADT says, but Linux enables it and reads it back.
+    pub(super) const RTC: u16 = 1 << 10;
     /// Those that there are.
-    pub(super) const ALL: u16 = TIMER | GLOBAL | POWER_BUTTON;
+    pub(super) const ALL: u16 = TIMER | GLOBAL | POWER_BUTTON | RTC;
 }
 
 /// SCI_EN.
@@ -193,7 +195,7 @@ mod tests {
     fn only_what_there_is_can_be_enabled() {
         let mut registers = registers();
         assert!(!registers.write(0x602, 0xFF, 0) && !registers.write(0x603, 0xFF, 0));
-        assert_eq!(word(&mut registers, 0x602), 0x121);
+        assert_eq!(word(&mut registers, 0x602), 0x521);
     }
 
     #[test]

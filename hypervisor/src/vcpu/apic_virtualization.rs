@@ -59,7 +59,7 @@ impl Guest<'_> {
         self.vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, primary(old, played).into_bits());
         let old = SecondaryControls::from_bits(self.vmcs.read(field::SECONDARY_PROCESSOR_BASED_CONTROLS));
         self.vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, secondary(old, played).into_bits());
-        self.state.apic_played = played;
+        self.state.note_apic_played(played);
     }
 
     /// Tells the processor what is requested, if we have changed that. It delivers by itself.

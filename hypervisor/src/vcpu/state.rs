@@ -183,6 +183,16 @@ impl State {
         }
     }
 
+    /// The processor plays the local APIC from here on, or does not. One that begins to may have cached the page as memory like
+    /// any other (SDM vol. 3, "Guidelines for Use of the INVEPT Instruction").
+    pub fn note_apic_played(&mut self, played: bool) {
+        if played && !self.apic_played {
+            self.flush_guest_physical = true;
+            self.attention = true;
+        }
+        self.apic_played = played;
+    }
+
     /// Notes that the timer is to be armed anew before the next entry.
     pub fn change_timer(&mut self) {
         self.timer_changed = true;

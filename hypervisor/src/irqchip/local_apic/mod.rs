@@ -95,7 +95,7 @@ pub struct LocalApic {
     irr: VectorSet,
     isr: VectorSet,
     tmr: VectorSet,
-    /// The sets have changed by our hand since [`Self::take_changed_requests`] was asked.
+    /// The sets, or whose ends are told, have changed by our hand since [`Self::take_changed_requests`] was asked.
     requests_changed: bool,
     spurious_vector: u32,
     /// The register of xAPIC mode; in x2APIC mode the ID decides.

@@ -18,6 +18,9 @@ const VERSION: u32 = 1 << 24 | (LocalSource::COUNT as u32 - 1) << 16 | 0x14;
 /// broadcast.
 pub(super) const SPURIOUS_VECTOR_BITS: u32 = 0x13FF;
 
+/// "Interrupt Command Register (ICR)": all that its high half has in xAPIC mode.
+const XAPIC_DESTINATION: u32 = 0xFF00_0000;
+
 impl LocalApic {
     /// A register's value, or `None` where there is no such register. Those that cannot be read, and those
     /// that only older processors have, read as zero.
@@ -59,7 +62,7 @@ impl LocalApic {
                 return self.send_ipi();
             }
             Register::INTERRUPT_COMMAND_HIGH => {
-                self.interrupt_command = self.interrupt_command.with_high(value);
+                self.interrupt_command = self.interrupt_command.with_high(value & XAPIC_DESTINATION);
                 self.show_command_high();
             }
             Register::TASK_PRIORITY => self.page.set(register, value & 0xFF),
@@ -121,6 +124,8 @@ impl LocalApic {
     fn write_spurious_vector(&mut self, value: u32, now: u64) -> Effect {
         self.expire(now);
         self.spurious_vector = value & SPURIOUS_VECTOR_BITS;
+        // Whether ends of interrupts are told may be another.
+        self.requests_changed = true;
         if self.software_enabled() {
             return Effect::None;
         }

@@ -218,6 +218,8 @@ fn read_device(guest: &mut Guest<'_>, device: Device, size: Size) -> u64 {
     let register = device.offset() & !3;
     let value = match device.page {
         DevicePage::LocalApic => {
+            // There may be an error to tell of by an interrupt.
+            guest.state.attention = true;
             let now = guest.state.tsc.now();
             guest.state.apic.mmio_read(register, now)
         }

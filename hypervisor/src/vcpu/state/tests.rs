@@ -88,3 +88,14 @@ fn the_timer_of_the_local_apic_is_due_when_the_processors_clock_says_so() {
     state.apic.expire(250);
     assert_eq!((state.apic.pending(), state.timer_deadline(250)), (Some(0x40), None));
 }
+
+#[test]
+fn a_processor_that_begins_to_play_the_local_apic_forgets_that_its_page_was_memory() {
+    let mut state = state(0, 0);
+    for (played, forgets) in [(false, false), (true, true), (true, false), (false, false), (true, true)] {
+        state.attention = false;
+        state.note_apic_played(played);
+        assert_eq!((state.apic_played, core::mem::take(&mut state.flush_guest_physical)), (played, forgets));
+        assert_eq!(state.attention, forgets);
+    }
+}

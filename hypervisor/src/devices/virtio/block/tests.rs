@@ -328,3 +328,19 @@ proptest! {
         }
     }
 }
+
+/// Virtio 1.2, 2.7.4: where a buffer ends means nothing. The name and the status may share one, of any length.
+#[test]
+fn a_name_is_cut_to_what_is_before_the_status_in_the_same_buffer() {
+    for room in 0..=21 {
+        let mut pair = Pair::new(Disk::blank(1).unwrap());
+        pair.put_header(8, 0);
+        pair.memory.write(GuestPhysical(DATA), &[UNTOUCHED; 32]).unwrap();
+        let written = pair.one(&[readable(HEADER, 16), writable(DATA, room + 1)]).unwrap();
+        let mut expected = *b"disk\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xee\xee";
+        expected[room as usize] = DONE;
+        let end = room as usize + 1;
+        assert_eq!(pair.memory.bytes(DATA, end), expected[..end]);
+        assert_eq!(written, if room <= 20 { room + 1 } else { 20 });
+    }
+}

@@ -26,10 +26,10 @@ struct Cursor {
 }
 
 impl Cursor {
-    /// The next piece, of `most` bytes at most and one at least.
+    /// The next piece, of `most` bytes at most and one at least. The last buffer may have bytes that are not left.
     fn advance(&mut self, buffers: &[Buffer], most: usize) -> (GuestPhysical, usize) {
         let buffer = &buffers[self.buffer];
-        let bytes = most.min((buffer.length - self.offset) as usize);
+        let bytes = (most as u64).min((buffer.length - self.offset).into()).min(self.left) as usize;
         let address = buffer.address + u64::from(self.offset);
         self.left -= bytes as u64;
         self.offset += bytes as u32;

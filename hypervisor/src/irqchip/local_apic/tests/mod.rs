@@ -4,6 +4,7 @@
 mod interrupts;
 mod ipis;
 mod never_panics;
+mod played;
 mod state;
 mod timer;
 

@@ -104,6 +104,18 @@ fn the_local_apic_is_read_and_written_by_mov() {
     assert_eq!(loads(&mut model, LOCAL_APIC_BASE + TASK_PRIORITY), 0x70);
 }
 
+/// SDM vol. 3, "Error Handling": a read can be an error, of which an interrupt tells.
+#[test]
+#[cfg_attr(miri, ignore = "reads the processor's TSC")]
+fn an_interrupt_for_a_register_that_is_not_there_is_seen_before_the_next_entry() {
+    let mut model = Model::long_64();
+    stores(&mut model, LOCAL_APIC_BASE + 0xf0, 0x1ff);
+    stores(&mut model, LOCAL_APIC_BASE + 0x370, 0x43);
+    model.state.attention = false;
+    assert_eq!(loads(&mut model, LOCAL_APIC_BASE + 0x3f0), 0);
+    assert_eq!((model.state.apic.pending(), model.state.attention), (Some(0x43), true));
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "reads the processor's TSC")]
 fn what_a_write_to_the_local_apic_asks_for_is_carried_out() {
