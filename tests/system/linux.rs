@@ -175,7 +175,8 @@ impl<C: Console> Linux<C> {
     }
 
     fn is_interrupted_by_ctrl_c(&mut self) -> Result<()> {
-        self.console.send("echo waiting; cat\n")?;
+        // It says itself that it runs: between its own echo and `cat` the shell would keep a Ctrl-C from both.
+        self.console.send("sh -c 'echo waiting; exec cat'\n")?;
         self.console.expect("\nwaiting", TIME_TO_ANSWER)?;
         self.console.send(CTRL_C)?;
         self.console.expect(PROMPT, TIME_TO_ANSWER)?;
