@@ -3,6 +3,7 @@
 //! its line, until that breaks the rules.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+use tests::effort;
 use tests::interrupts;
 use tests::io_apic;
 use tests::local_apic::LocalApic;
@@ -50,9 +51,11 @@ fn run() {
     a_broken_driver_starts_anew(device);
 }
 
+/// With the least effort still of the bridge, a device, and one that is absent.
 fn both_mechanisms_show_the_same() {
+    let devices = effort::of(32).max(3);
     expect_eq("class of device 0", Function(0).read::<u16>(pci::CLASS), HOST_BRIDGE);
-    for device in 0..32 {
+    for device in 0..devices as u8 {
         let function = Function(device);
         for offset in (0..256).step_by(4) {
             let (by_ports, in_memory) = (function.read_by_ports(offset), function.read::<u32>(offset));

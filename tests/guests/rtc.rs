@@ -18,6 +18,7 @@ tests::program!(run);
 
 const PIN: u8 = 8;
 const VECTOR: u8 = 0x48;
+const TIMER_VECTOR: u8 = 0x40;
 const MODE: u8 = rtc::BINARY | rtc::HOURS_24;
 /// How late an interrupt may be, in microseconds.
 const LATE_US: u64 = 5_000;
@@ -31,15 +32,16 @@ const YEAR: u8 = 9;
 const CENTURY: u8 = 0x32;
 
 fn run() {
-    let _ = LocalApic::enabled();
+    let apic = LocalApic::enabled();
     rtc::write(rtc::B, MODE);
     it_shows_a_time_of_this_century();
     cmos_tells_the_memory();
-    an_update_is_announced_and_counts();
-    it_is_set_and_goes_on();
     at_its_rate_by_the_8259as();
     io_apic::redirect(PIN, VECTOR.into());
     at_its_rate_by_the_io_apic();
+    // From here on whole seconds pass. Halted ones cost the least where each instruction is emulated.
+    an_update_is_announced_and_counts(apic);
+    it_is_set_and_goes_on();
     with_each_update_and_at_the_alarm();
 }
 
@@ -63,12 +65,37 @@ fn cmos_tells_the_memory() {
     expect_eq("vCPUs less one", rtc::read(0x5f), 0);
 }
 
-fn an_update_is_announced_and_counts() {
+/// An announcement lasts for 244 microseconds: a guest that is stopped then misses it, and has to wait for the next.
+fn an_update_is_announced_and_counts(apic: LocalApic) {
+    const ATTEMPTS: usize = 5;
+    /// Before the update, and as long after it.
+    const POLLED_US: u64 = 20_000;
     let announced = || rtc::read(rtc::A) & rtc::UPDATE_IN_PROGRESS != 0;
-    time::wait_for("an update's announcement", 1_100_000, announced);
-    let before = rtc::read(SECONDS);
-    time::wait_for("the update", 3_000, || !announced());
-    expect_eq("the second after an update", rtc::read(SECONDS), (before + 1) % 60);
+    for _ in 0..ATTEMPTS {
+        wait_for_an_update();
+        let before = rtc::read(SECONDS);
+        let update = time::tsc() + time::tsc_hz();
+        let count = u32::try_from(time::ticks(1_000_000 - POLLED_US)).unwrap_or(u32::MAX);
+        apic.start_timer(TIMER_VECTOR, 0, count);
+        interrupts::wait();
+        while time::tsc() < update + time::ticks(POLLED_US) {
+            if announced() {
+                time::wait_for("the update", 3_000, || !announced());
+                expect_eq("the second after an update", rtc::read(SECONDS), (before + 1) % 60);
+                return;
+            }
+        }
+    }
+    expect("an update is announced", false);
+}
+
+/// By its interrupt.
+fn wait_for_an_update() {
+    let _ = rtc::read(rtc::C);
+    rtc::write(rtc::B, MODE | rtc::UPDATE);
+    interrupts::wait();
+    let _ = rtc::read(rtc::C);
+    rtc::write(rtc::B, MODE);
 }
 
 fn it_is_set_and_goes_on() {
@@ -79,7 +106,7 @@ fn it_is_set_and_goes_on() {
         rtc::write(register, value);
     }
     rtc::write(rtc::B, MODE);
-    time::wait_for("the next day", 1_100_000, || rtc::read(DAY) != 28);
+    wait_for_an_update();
     let seen = [MONTH, DAY, HOURS, MINUTES, SECONDS].map(rtc::read);
     expect_eq("a second after 2024-02-28 23:59:59", seen, [2, 29, 0, 0, 0]);
 }
@@ -107,7 +134,7 @@ fn at_its_rate(ended: fn()) {
     let expected = time::tsc_hz() * INTERRUPTS / 1024;
     let late = time::ticks(time::patience(LATE_US));
     expect("the interrupt and the period are in register C", causes & 0xc0 == rtc::INTERRUPT | rtc::PERIODIC);
-    expect_within("32 periods at 1024 Hz", elapsed, expected - late..=expected + late);
+    expect_within("32 periods at 1024 Hz", elapsed, expected.saturating_sub(late)..=expected + late);
 }
 
 fn at_its_rate_by_the_8259as() {
@@ -129,8 +156,8 @@ fn at_its_rate_by_the_io_apic() {
 /// The alarm in the second after the next; updates in both.
 fn with_each_update_and_at_the_alarm() {
     [1, 3, 5].into_iter().for_each(|alarm| rtc::write(alarm, 0xff));
-    rtc::write(rtc::B, MODE | rtc::UPDATE);
     let _ = rtc::read(rtc::C);
+    rtc::write(rtc::B, MODE | rtc::UPDATE);
     interrupts::forget();
     interrupts::wait();
     let cause = rtc::read(rtc::C);
