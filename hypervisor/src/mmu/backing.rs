@@ -20,6 +20,7 @@ use crate::mmu::atomic::AtomicU64;
 use crate::mmu::atomic::Ordering;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 /// Frames of a large page.
@@ -51,6 +52,55 @@ pub struct Ram {
     blocks: Vec<WordPage>,
     /// All of it, the pages of words, and a table for each block.
     memory: Commitment,
+}
+
+/// A part of RAM that is there, in one piece of physical memory: it stays as long as the RAM.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'r> {
+    address: u64,
+    bytes: u64,
+    ram: PhantomData<&'r Ram>,
+}
+
+impl Piece<'_> {
+    /// Nothing of it.
+    pub const EMPTY: Self = Self { address: 0, bytes: 0, ram: PhantomData };
+
+    /// Frames of it.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.bytes / FRAME
+    }
+
+    /// Whether it has so many bytes from `offset` on.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, offset: u64, len: usize) -> bool {
+        offset < self.bytes && len as u64 <= self.bytes - offset
+    }
+
+    /// Copies out of it, from byte `offset` on.
+    ///
+    /// # Panics
+    /// If it does not [have](Self::has) that: a fault of our own.
+    #[inline]
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) {
+        self.borrowed().copy_out(offset, buffer);
+    }
+
+    /// Copies into it, from byte `offset` on.
+    ///
+    /// # Panics
+    /// As [`Self::read`].
+    #[inline]
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
+        self.borrowed().copy_in(offset, bytes);
+    }
+
+    fn borrowed(&self) -> ManuallyDrop<Frames> {
+        // SAFETY: part of memory that the RAM keeps, which is borrowed; it is never given back from here.
+        ManuallyDrop::new(unsafe { Frames::from_forgotten(self.address, self.bytes) })
+    }
 }
 
 /// The frame behind a part of the RAM.
@@ -151,6 +201,18 @@ impl Ram {
         // SAFETY: `back` made the table, and it stays as long as the RAM.
         let table = unsafe { WordPage::at(block & !MARKS) };
         &table[(frame % LARGE) as usize]
+    }
+
+    /// The piece that has its frame number `frame`, if that is there yet; and how many frames come before that one in it.
+    ///
+    /// # Panics
+    /// If it has no such frame: a fault of our own.
+    #[must_use]
+    pub fn piece(&self, frame: u64) -> Option<(Piece<'_>, u64)> {
+        let backed = self.look(frame)?;
+        let (before, frames) = if backed.large { (frame % LARGE, LARGE) } else { (0, 1) };
+        let address = backed.address - before * FRAME;
+        Some((Piece { address, bytes: frames * FRAME, ram: PhantomData }, before))
     }
 
     /// Copies out of its frame number `frame`, from byte `offset` on; zeros where nothing is there yet.
