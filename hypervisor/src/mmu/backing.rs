@@ -16,6 +16,8 @@ use crate::memory::Commitment;
 use crate::memory::FRAME;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
+use crate::memory::frames::copy;
+use crate::memory::physical;
 use crate::mmu::atomic::AtomicU64;
 use crate::mmu::atomic::Ordering;
 use alloc::sync::Arc;
@@ -72,34 +74,32 @@ impl Piece<'_> {
         self.bytes / FRAME
     }
 
-    /// Whether it has so many bytes from `offset` on.
+    /// Copies out of it, from byte `offset` on. Tells whether it has all of that; if not, nothing is copied.
     #[inline]
     #[must_use]
-    pub fn has(&self, offset: u64, len: usize) -> bool {
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        let has = self.has(offset, buffer.len());
+        if has {
+            // SAFETY: part of memory that the RAM keeps, which is borrowed, and a buffer that somebody borrows is not of it.
+            unsafe { copy(physical::pointer(self.address + offset), buffer.as_mut_ptr(), buffer.len()) };
+        }
+        has
+    }
+
+    /// Copies into it, from byte `offset` on. Tells whether it has all of that; if not, nothing is copied.
+    #[inline]
+    #[must_use]
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> bool {
+        let has = self.has(offset, bytes.len());
+        if has {
+            // SAFETY: as for `read`.
+            unsafe { copy(bytes.as_ptr(), physical::pointer(self.address + offset), bytes.len()) };
+        }
+        has
+    }
+
+    fn has(&self, offset: u64, len: usize) -> bool {
         offset < self.bytes && len as u64 <= self.bytes - offset
-    }
-
-    /// Copies out of it, from byte `offset` on.
-    ///
-    /// # Panics
-    /// If it does not [have](Self::has) that: a fault of our own.
-    #[inline]
-    pub fn read(&self, offset: u64, buffer: &mut [u8]) {
-        self.borrowed().copy_out(offset, buffer);
-    }
-
-    /// Copies into it, from byte `offset` on.
-    ///
-    /// # Panics
-    /// As [`Self::read`].
-    #[inline]
-    pub fn write(&self, offset: u64, bytes: &[u8]) {
-        self.borrowed().copy_in(offset, bytes);
-    }
-
-    fn borrowed(&self) -> ManuallyDrop<Frames> {
-        // SAFETY: part of memory that the RAM keeps, which is borrowed; it is never given back from here.
-        ManuallyDrop::new(unsafe { Frames::from_forgotten(self.address, self.bytes) })
     }
 }
 

@@ -197,11 +197,9 @@ struct Window<'s> {
 impl Window<'_> {
     const NOWHERE: Self = Self { start: 0, piece: Piece::EMPTY, writable: false };
 
-    /// Where an access begins in it, if it has all of that.
-    #[inline]
-    fn offset(&self, address: GuestPhysical, len: usize) -> Option<u64> {
-        let offset = address.0.wrapping_sub(self.start);
-        self.piece.has(offset, len).then_some(offset)
+    /// Where an address is in its piece, if it has it at all.
+    fn offset(&self, address: GuestPhysical) -> u64 {
+        address.0.wrapping_sub(self.start)
     }
 }
 
@@ -247,24 +245,18 @@ impl<'s> Held<'s> {
 impl GuestMemory for Held<'_> {
     fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
         let window = self.place(address).get();
-        match window.offset(address, buffer.len()) {
-            Some(offset) => {
-                window.piece.read(offset, buffer);
-                Ok(())
-            }
-            None => self.read_elsewhere(address, buffer),
+        if window.piece.read(window.offset(address), buffer) {
+            return Ok(());
         }
+        self.read_elsewhere(address, buffer)
     }
 
     fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
         let window = self.place(address).get();
-        match window.offset(address, bytes.len()) {
-            Some(offset) if window.writable => {
-                window.piece.write(offset, bytes);
-                Ok(())
-            }
-            _ => self.write_elsewhere(address, bytes),
+        if window.writable && window.piece.write(window.offset(address), bytes) {
+            return Ok(());
         }
+        self.write_elsewhere(address, bytes)
     }
 
     fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
