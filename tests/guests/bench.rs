@@ -15,6 +15,7 @@ use tests::effort;
 use tests::exerciser;
 use tests::exerciser::Counter;
 use tests::exerciser::Counters;
+use tests::interrupts;
 use tests::lane::PAGE;
 use tests::local_apic;
 use tests::local_apic::LocalApic;
@@ -33,6 +34,7 @@ use tests::virtio;
 use tests::virtio::Buffer;
 use tests::virtio::Device;
 use tests::virtio::Notification;
+use tests::virtio::Queue;
 
 tests::program!(run);
 
@@ -43,6 +45,11 @@ const LARGE_PAGE: u64 = 2 << 20;
 /// Where a virtqueue and what its device reads and writes are. Used last.
 const QUEUE: u64 = 8 << 20;
 const BUFFER: u64 = 9 << 20;
+/// Requests to a disk that are made at once.
+const BATCH: u64 = 32;
+const READ: u64 = 0;
+const SECTOR: u64 = 512;
+const DISK_VECTOR: u8 = 0x51;
 /// Rounds that are counted.
 const ROUNDS: u64 = 10_000;
 /// Rounds before them that are not.
@@ -140,7 +147,7 @@ fn zap() {
     say!("bench: zap_page {}", (zaps - reads) / rounds);
 }
 
-/// What it costs to notify a virtio device that has nothing to do, and to read 4 KiB from a disk, where there is one.
+/// What it costs to notify a virtio device that has nothing to do, and to read 4 KiB from a disk: alone, and as one of many.
 fn virtio_devices() {
     if let Some(device) = Device::find(virtio::ENTROPY)
         && let Notification::Port(port) = device.notification
@@ -151,31 +158,67 @@ fn virtio_devices() {
         bench!("virtio_notify", "out dx, ax", in("dx") port, in("ax") 0_u16);
     }
     if let Some(device) = Device::find(virtio::BLOCK) {
-        block_reads(device);
+        let mut disk = Disk::of(device);
+        let alone = effort::of(1_000);
+        say!("bench: block_read_4k {}", disk.ticks(alone, 1) / alone);
+        let batches = effort::of(50);
+        say!("bench: block_read_4k_of_{BATCH} {}", disk.ticks(batches, BATCH) / (batches * BATCH));
     }
 }
 
-/// One request at a time, of which the device has done all when the notification returns.
-fn block_reads(device: Device) {
-    const ROUNDS: u64 = 1_000;
-    const READ: u64 = 0;
-    let [header, data, status] = [BUFFER, BUFFER + PAGE, BUFFER + 2 * PAGE];
-    expect("features are agreed on", device.agree(virtio::VERSION_1));
-    let mut queue = device.queue(0, 64, QUEUE, virtio::NO_VECTOR);
-    device.start();
-    physical::write(header, READ);
-    physical::write(header + 8, 0_u64);
-    let (rounds, mut ticks) = (effort::of(ROUNDS), 0);
-    for _ in 0..rounds {
-        physical::write(status, u8::MAX);
-        ticks += timed(|| {
-            queue.offer(0, &[Buffer::Read(header, 16), Buffer::Write(data, 4096), Buffer::Write(status, 1)]);
-            queue.notify();
-        });
-        expect_eq("the used buffer", queue.used(), Some((0, 4097)));
-        expect_eq("status of the request", physical::read::<u8>(status), 0);
+/// A disk as a driver has it that gets interrupts, and waits for them.
+struct Disk(Queue);
+
+impl Disk {
+    fn of(device: Device) -> Self {
+        device.set_message(0, 0, DISK_VECTOR);
+        device.set_messages(true, false);
+        expect("features are agreed on", device.agree(virtio::VERSION_1 | virtio::EVENT_INDEX));
+        let queue = device.queue(0, 128, QUEUE, 0);
+        device.start();
+        for request in 0..BATCH {
+            let [header, _, _] = places(request);
+            physical::write(header, READ);
+            physical::write(header + 8, request * PAGE / SECTOR);
+        }
+        Self(queue)
     }
-    say!("bench: block_read_4k {}", ticks / rounds);
+
+    /// What it costs to read so often so many blocks at a time, from the first request to the last interrupt.
+    fn ticks(&mut self, rounds: u64, blocks: u64) -> u64 {
+        self.read(blocks);
+        interrupts::forget();
+        let ticks = (0..rounds).map(|_| timed(|| self.read(blocks))).sum();
+        expect_eq("interrupts", interrupts::count() as u64, rounds);
+        ticks
+    }
+
+    fn read(&mut self, blocks: u64) {
+        let Self(queue) = self;
+        let mut left = blocks;
+        expect("nothing is used before it is offered", !queue.await_use());
+        for request in 0..blocks {
+            let [header, data, status] = places(request);
+            physical::write(status, u8::MAX);
+            let buffers = [Buffer::Read(header, 16), Buffer::Write(data, 4096), Buffer::Write(status, 1)];
+            queue.offer(3 * request as u16, &buffers);
+        }
+        queue.notify_if_awaited();
+        while left > 0 {
+            interrupts::take_pending();
+            while let Some((first, written)) = queue.used() {
+                let [_, _, status] = places(u64::from(first) / 3);
+                expect_eq("bytes written", written, 4097);
+                expect_eq("status of the request", physical::read::<u8>(status), 0);
+                left -= 1;
+            }
+        }
+    }
+}
+
+/// Header, data and status of a request.
+fn places(request: u64) -> [u64; 3] {
+    [BUFFER + 32 * request, BUFFER + (1 + request) * PAGE, BUFFER + 32 * request + 16]
 }
 
 fn timed(act: impl FnOnce()) -> u64 {

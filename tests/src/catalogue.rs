@@ -24,6 +24,8 @@ pub struct Program {
     pub exerciser: bool,
     /// Whether its memory is there before it starts.
     pub prefault: bool,
+    /// Whether it has a disk of 1 MiB, all zeros.
+    pub disk: bool,
     /// Whether it sees Hyper-V's interface.
     pub hyperv: bool,
     /// Its command line, where it has no other words there.
@@ -85,6 +87,9 @@ pub const BENCH_LIMITS: &[(&str, u64)] = &[
 
 /// The same where Satori plays the local APIC, and an EOI is an access to memory that it has to decode.
 pub const SOFTWARE_APIC_BENCH_LIMITS: &[(&str, u64)] = &[("cpuid", 300), ("xapic_eoi", 3000)];
+
+/// What lines of `packets` must not exceed.
+pub const PACKET_LIMITS: &[(&str, u64)] = &[("packet_1514", 4000), ("packet_60", 3000)];
 
 /// How many CPUIDs `transitions` executes between its marks, and then how many port reads.
 pub const TRANSITIONS: [u64; 2] = [10_000, 40_000];
@@ -183,12 +188,15 @@ pub const PROGRAMS: &[Program] = &[
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
         // The last of it is no whole large page.
         .with_memory(65)
+        .with_disk()
         .exercised(),
     // Tests of their own run these, with others beside them or again and again.
     Program::passes("restarts", "a machine that starts again has nothing of the one before").exercised().on(&[]),
     Program::passes("storm", "a guest that exits as often as it can harms nobody")
         .ending(End::TimeLimit)
         .within(6)
+        .on(&[]),
+    Program::passes("packets", "sends packets to another one like it, gets others from there, and tells what one costs")
         .on(&[]),
     Program::passes("steady", "a guest that computes has its share of the CPU").within(60).on(&[]),
     // The test of Satori's console talks to it.
@@ -328,6 +336,7 @@ impl Program {
             cpus: &[1],
             exerciser: false,
             prefault: false,
+            disk: false,
             hyperv: false,
             command_line: None,
             modules: &[],
@@ -352,6 +361,10 @@ impl Program {
 
     const fn with_hyperv(self) -> Self {
         Self { hyperv: true, ..self }
+    }
+
+    const fn with_disk(self) -> Self {
+        Self { disk: true, ..self }
     }
 
     const fn prefaulted(self) -> Self {

@@ -18,6 +18,8 @@ pub const CONSOLE: u16 = 3;
 /// A source of entropy.
 pub const ENTROPY: u16 = 4;
 
+/// Feature: each side says by index when it wants to hear of the other.
+pub const EVENT_INDEX: u64 = 1 << 29;
 /// Feature: the device is one of version 1 or later.
 pub const VERSION_1: u64 = 1 << 32;
 
@@ -213,7 +215,7 @@ impl Device {
             self.write(QUEUE_DESC + 8 * number + 4, (area >> 32) as u32);
         }
         self.write(QUEUE_ENABLE, 1_u16);
-        Queue { notification: self.notification, index, size, memory, offered: 0, seen: 0 }
+        Queue { notification: self.notification, index, size, memory, offered: 0, told: 0, seen: 0 }
     }
 }
 
@@ -243,8 +245,10 @@ pub struct Queue {
     size: u16,
     /// Where it is.
     pub memory: u64,
-    /// How many descriptors were ever used, and chains offered: only the last 16 bits count.
+    /// How many chains were ever offered, how many of them when the device was told last, and how many came back: only the last
+    /// 16 bits count.
     offered: u16,
+    told: u16,
     seen: u16,
 }
 
@@ -278,6 +282,23 @@ impl Queue {
             Notification::Port(port) => ports::out_u16(port, self.index),
             Notification::Memory(address) => physical::write(address, self.index),
         }
+    }
+
+    /// Tells the device what was offered since, if it wants to hear of that. With [`EVENT_INDEX`] (virtio 1.2, 2.7.10).
+    pub fn notify_if_awaited(&mut self) {
+        let event: u16 = physical::read(self.memory + USED + 4 + 8 * u64::from(self.size));
+        let (before, now) = (core::mem::replace(&mut self.told, self.offered), self.offered);
+        if now.wrapping_sub(event).wrapping_sub(1) < now.wrapping_sub(before) {
+            self.notify();
+        }
+    }
+
+    /// Asks for an interrupt when the next chain is used. With [`EVENT_INDEX`]. Whether one is already, and of that none comes.
+    #[must_use]
+    pub fn await_use(&self) -> bool {
+        physical::write(self.memory + AVAILABLE + 4 + 2 * u64::from(self.size), self.seen);
+        fence(Ordering::SeqCst);
+        physical::read::<u16>(self.memory + USED + 2) != self.seen
     }
 
     /// The next chain that the device has used: its first descriptor, and how many bytes were written.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use ci::bundle::Disk;
 use ci::bundle::Manifest;
 use ci::bundle::Module;
 use ci::bundle::VirtualMachine;
@@ -201,6 +202,7 @@ fn machine(program: &Program, files: &BTreeMap<String, PathBuf>) -> Result<Virtu
         debug_exit: matches!(program.end, End::DebugExit { .. }),
         command_line: program.command_line.map(str::to_owned),
         modules: program.modules.iter().map(module).collect(),
+        disks: program.disk.then_some(Disk::Blank { size_mib: 1 }).into_iter().collect(),
         ..VirtualMachine::new(vm_name(program), program.memory_mib, kernel)
     })
 }
@@ -332,7 +334,11 @@ fn whole_output(output: &[String], effort: u64) -> Result<()> {
     }
 }
 
-fn costs_at_most(output: &[String], name: &str, most: u64) -> Result<()> {
+/// Whether the figure of that name is no more than it may be.
+///
+/// # Errors
+/// When it is, or there is none.
+pub fn costs_at_most(output: &[String], name: &str, most: u64) -> Result<()> {
     let prefix = format!("bench: {name} ");
     let figure = output.iter().find_map(|line| line.strip_prefix(&prefix));
     let figure: u64 = figure.with_context(|| format!("no line {prefix}"))?.parse()?;

@@ -15,6 +15,7 @@ mod kvm;
 mod life;
 mod lines;
 mod linux;
+mod packets;
 mod report;
 mod three_machines;
 
@@ -67,6 +68,7 @@ fn run(report: &mut Report) -> Result<()> {
     three_machines::run(&lab, report)?;
     bad_input::run(&lab, report)?;
     life::run(&lab, report)?;
+    packets::run(&lab, report)?;
     console::run(&lab, report)?;
     footprint::run(&lab, report)
 }

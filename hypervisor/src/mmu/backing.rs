@@ -16,10 +16,13 @@ use crate::memory::Commitment;
 use crate::memory::FRAME;
 use crate::memory::Frames;
 use crate::memory::OutOfFrames;
+use crate::memory::frames::copy;
+use crate::memory::physical;
 use crate::mmu::atomic::AtomicU64;
 use crate::mmu::atomic::Ordering;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 /// Frames of a large page.
@@ -51,6 +54,53 @@ pub struct Ram {
     blocks: Vec<WordPage>,
     /// All of it, the pages of words, and a table for each block.
     memory: Commitment,
+}
+
+/// A part of RAM that is there, in one piece of physical memory: it stays as long as the RAM.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'r> {
+    address: u64,
+    bytes: u64,
+    ram: PhantomData<&'r Ram>,
+}
+
+impl Piece<'_> {
+    /// Nothing of it.
+    pub const EMPTY: Self = Self { address: 0, bytes: 0, ram: PhantomData };
+
+    /// Frames of it.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.bytes / FRAME
+    }
+
+    /// Copies out of it, from byte `offset` on. Tells whether it has all of that; if not, nothing is copied.
+    #[inline]
+    #[must_use]
+    pub fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        let has = self.has(offset, buffer.len());
+        if has {
+            // SAFETY: part of memory that the RAM keeps, which is borrowed, and a buffer that somebody borrows is not of it.
+            unsafe { copy(physical::pointer(self.address + offset), buffer.as_mut_ptr(), buffer.len()) };
+        }
+        has
+    }
+
+    /// Copies into it, from byte `offset` on. Tells whether it has all of that; if not, nothing is copied.
+    #[inline]
+    #[must_use]
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> bool {
+        let has = self.has(offset, bytes.len());
+        if has {
+            // SAFETY: as for `read`.
+            unsafe { copy(bytes.as_ptr(), physical::pointer(self.address + offset), bytes.len()) };
+        }
+        has
+    }
+
+    fn has(&self, offset: u64, len: usize) -> bool {
+        offset < self.bytes && len as u64 <= self.bytes - offset
+    }
 }
 
 /// The frame behind a part of the RAM.
@@ -151,6 +201,18 @@ impl Ram {
         // SAFETY: `back` made the table, and it stays as long as the RAM.
         let table = unsafe { WordPage::at(block & !MARKS) };
         &table[(frame % LARGE) as usize]
+    }
+
+    /// The piece that has its frame number `frame`, if that is there yet; and how many frames come before that one in it.
+    ///
+    /// # Panics
+    /// If it has no such frame: a fault of our own.
+    #[must_use]
+    pub fn piece(&self, frame: u64) -> Option<(Piece<'_>, u64)> {
+        let backed = self.look(frame)?;
+        let (before, frames) = if backed.large { (frame % LARGE, LARGE) } else { (0, 1) };
+        let address = backed.address - before * FRAME;
+        Some((Piece { address, bytes: frames * FRAME, ram: PhantomData }, before))
     }
 
     /// Copies out of its frame number `frame`, from byte `offset` on; zeros where nothing is there yet.

@@ -51,6 +51,6 @@ pub trait GuestMemory {
     fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked>;
 
     /// Runs `act` once, for which many accesses cost less. What the guest is about to lose stays until that is over: `act` does
-    /// not last long, and waits for no lock.
+    /// not last long, and waits for no lock under which somebody might change a guest's memory.
     fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory));
 }

@@ -20,6 +20,7 @@ use crate::mmu::atomic::Ordering;
 use crate::vcpu::end::End;
 use crate::vcpu::guest::Guest;
 use core::array;
+use core::iter;
 
 /// Words of 64 vectors each: first those that are edge triggered, then those that are level triggered.
 const WORDS: usize = 8;
@@ -165,16 +166,20 @@ impl Mail {
     /// Those that are level triggered last: if a vector came both ways, its EOI is told to the I/O APIC, which does no harm to
     /// one that does not wait for it.
     fn interrupts(self) -> impl Iterator<Item = Message> {
-        let words = self.vectors.into_iter().enumerate();
-        words.flat_map(|(word, vectors)| {
-            let trigger = if word < LEVEL { Trigger::Edge } else { Trigger::Level };
-            let first = (word % LEVEL * 64) as u8;
-            let set = (0..64).filter(move |bit| vectors >> bit & 1 != 0);
-            set.map(move |bit| Message {
+        let mut word = 0;
+        let mut left = self.vectors[0];
+        iter::from_fn(move || {
+            while left == 0 {
+                word += 1;
+                left = *self.vectors.get(word)?;
+            }
+            let bit = left.trailing_zeros() as u8;
+            left &= left - 1;
+            Some(Message {
                 destination: Destination::Everyone,
                 delivery: DeliveryMode::Fixed,
-                vector: first + bit,
-                trigger,
+                vector: (word % LEVEL * 64) as u8 + bit,
+                trigger: if word < LEVEL { Trigger::Edge } else { Trigger::Level },
             })
         })
     }

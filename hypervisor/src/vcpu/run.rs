@@ -24,6 +24,7 @@ use crate::vcpu::exits::exception;
 use crate::vcpu::exits::exception::Whose;
 use crate::vcpu::guest::Guest;
 use crate::vcpu::linear_flush::LinearFlush;
+use crate::vcpu::state::State;
 use crate::vcpu::virtual_cpu::not_ours;
 use crate::vm::Vm;
 use crate::vm::machine::Machine;
@@ -189,7 +190,7 @@ impl Runner<'_> {
         if let Some(generation) = place.show_away() {
             self.drop_guest_physical(generation);
         }
-        let asked = guest.state.attention || !place.attention.look().is_empty();
+        let asked = guest.state.attention | guest.state.glance || !place.attention.look().is_empty();
         if asked && let Err(stop) = self.prepare(guest) {
             place.show_back();
             return Err(stop);
@@ -236,7 +237,7 @@ impl Runner<'_> {
     /// The time from here to the next [`Self::prepare`] is that of this exit.
     #[cold]
     fn time(&mut self, guest: &mut Guest<'_>, reason: ExitReason) {
-        guest.state.attention = true;
+        guest.state.glance = true;
         self.timed = Some((reason, hardware::tsc()));
     }
 
@@ -246,6 +247,15 @@ impl Runner<'_> {
     fn prepare(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
         if let Some((reason, start)) = self.timed.take() {
             self.place.exits.note_time(reason, hardware::tsc().saturating_sub(start));
+        }
+        if mem::take(&mut guest.state.glance) {
+            let nothing_else = |state: &State| !state.attention && self.place.attention.look().is_empty();
+            if nothing_else(guest.state) && mem::take(&mut guest.state.timer_changed) {
+                self.arm(guest);
+            }
+            if nothing_else(guest.state) {
+                return Ok(());
+            }
         }
         self.look_at_what_is_asked()?;
         if self.vm.has_ended() {
@@ -345,7 +355,8 @@ impl Runner<'_> {
     /// CPU has to do: the timers of devices are the first vCPU's.
     fn arm(&mut self, guest: &mut Guest<'_>) {
         let now = guest.state.tsc.now();
-        guest.state.apic.expire(now);
+        // What has come of it is to be delivered.
+        guest.state.attention |= guest.state.apic.expire(now);
         let due = guest.state.timer_deadline(now);
         let devices = if guest.index() == 0 { guest.machine.next_deadline() } else { None };
         self.deadline = due.into_iter().chain(devices).chain(self.vm.limit.map(|limit| limit.deadline)).min();

@@ -56,6 +56,8 @@ pub struct State {
     pub external: External,
     /// Something may have become deliverable: look before the next entry.
     pub attention: bool,
+    /// Something less is to be seen to before the next entry, of which no event follows by itself.
+    pub glance: bool,
     /// The local APIC's deadline may have changed: arm the timer anew.
     pub timer_changed: bool,
     /// Linear mappings are to be dropped: INVVPID before the next entry.
@@ -99,6 +101,7 @@ impl State {
             nmi: false,
             external: External::None,
             attention: true,
+            glance: false,
             timer_changed: true,
             flush_linear: true,
             flush_guest_physical: false,
@@ -197,6 +200,12 @@ impl State {
     pub fn change_timer(&mut self) {
         self.timer_changed = true;
         self.attention = true;
+    }
+
+    /// As [`Self::change_timer`], where nothing else has changed.
+    pub fn change_deadline(&mut self) {
+        self.timer_changed = true;
+        self.glance = true;
     }
 
     /// Notes that linear mappings of this vCPU are to be dropped before the next entry.

@@ -158,18 +158,7 @@ impl Device for Block {
     }
 
     fn serve(&self, _: Occasion, driver: &Driver<'_>) -> Result<Served, Broken> {
-        let Some(queue) = driver.queues.first() else { return Ok(Served::All) };
-        let mut queue = queue.lock();
         let mut state = self.state.lock();
-        let (mut served, mut interrupt) = (Ok(Served::All), Ok(false));
-        driver.memory.hold(&mut |memory| {
-            served = self.carry_out(&mut queue, &mut state, memory);
-            // What was done before the driver broke a rule is done.
-            interrupt = queue.publish(memory).and_then(|()| queue.should_interrupt(memory));
-        });
-        if interrupt? {
-            driver.interrupts.queue(0);
-        }
-        served
+        driver.work(0, |queue, memory| self.carry_out(queue, &mut state, memory))
     }
 }

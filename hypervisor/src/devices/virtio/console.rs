@@ -62,11 +62,11 @@ impl Console {
     }
 
     fn transmit(&self, driver: &Driver<'_>) -> Result<Served, Broken> {
-        driver.work(TRANSMIT, |queue| self.output.lock().work(queue, driver.memory))
+        driver.work_slowly(TRANSMIT, |queue| self.output.lock().work(queue, driver.memory))
     }
 
     fn receive(&self, driver: &Driver<'_>) -> Result<Served, Broken> {
-        driver.work(RECEIVE, |queue| self.input.lock().work(queue, driver.memory))
+        driver.work_slowly(RECEIVE, |queue| self.input.lock().work(queue, driver.memory))
     }
 
     /// What the doorbell was rung for: something was typed, or the driver has written more than was taken at a time.

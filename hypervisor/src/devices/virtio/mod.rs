@@ -121,9 +121,28 @@ pub struct Driver<'a> {
 }
 
 impl Driver<'_> {
-    /// Has `work` work on the queue of that index. Shows the driver what that has staged, and interrupts it once for all of
-    /// it, if it wants that: what was done before it broke a rule is done.
+    /// Has `work` work on the queue of that index, while the guest's memory is held for it. Shows the driver what that has staged,
+    /// and interrupts it once for all of it, if it wants that: what was done before it broke a rule is done.
     pub fn work(
+        &self,
+        index: u16,
+        mut work: impl FnMut(&mut Queue, &dyn GuestMemory) -> Result<Served, Broken>,
+    ) -> Result<Served, Broken> {
+        let Some(queue) = self.queues.get(usize::from(index)) else { return Ok(Served::All) };
+        let mut queue = queue.lock();
+        let (mut served, mut interrupt) = (Ok(Served::All), Ok(false));
+        self.memory.hold(&mut |memory| {
+            served = work(&mut queue, memory);
+            interrupt = show(&mut queue, memory);
+        });
+        if interrupt? {
+            self.interrupts.queue(index);
+        }
+        served
+    }
+
+    /// As [`work`](Self::work), for one that may have to wait: nothing is held.
+    pub fn work_slowly(
         &self,
         index: u16,
         work: impl FnOnce(&mut Queue) -> Result<Served, Broken>,
@@ -131,12 +150,17 @@ impl Driver<'_> {
         let Some(queue) = self.queues.get(usize::from(index)) else { return Ok(Served::All) };
         let mut queue = queue.lock();
         let served = work(&mut queue);
-        queue.publish(self.memory)?;
-        if queue.should_interrupt(self.memory)? {
+        if show(&mut queue, self.memory)? {
             self.interrupts.queue(index);
         }
         served
     }
+}
+
+/// Shows the driver what is staged. Whether it wants an interrupt for that.
+fn show(queue: &mut Queue, memory: &dyn GuestMemory) -> Result<bool, Broken> {
+    queue.publish(memory)?;
+    queue.should_interrupt(memory)
 }
 
 impl Debug for Driver<'_> {

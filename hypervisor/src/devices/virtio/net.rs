@@ -61,12 +61,14 @@ impl NetworkCard {
     }
 
     fn transmit(&self, driver: &Driver<'_>) -> Result<Served, Broken> {
-        driver.work(TRANSMIT, |queue| self.transmitter.lock().work(queue, driver.memory, &self.port))
+        let mut transmitter = self.transmitter.lock();
+        driver.work(TRANSMIT, |queue, memory| transmitter.work(queue, memory, &self.port))
     }
 
     fn receive(&self, driver: &Driver<'_>) -> Result<Served, Broken> {
         let mergeable = driver.features & MERGEABLE != 0;
-        driver.work(RECEIVE, |queue| self.receiver.lock().work(queue, driver.memory, &self.port, mergeable))
+        let mut receiver = self.receiver.lock();
+        driver.work(RECEIVE, |queue, memory| receiver.work(queue, memory, &self.port, mergeable))
     }
 
     /// What the doorbell was rung for: frames have come, or the driver has sent more than was taken at a time.

@@ -211,13 +211,15 @@ impl LocalApic {
         if self.local_vector(LocalSource::Timer).masked() { None } else { self.timer.deadline() }
     }
 
-    /// Raises the timer's interrupt where it is due, and re-arms a periodic timer for its next period. `now`
-    /// is the guest's TSC.
-    pub fn expire(&mut self, now: u64) {
-        if self.timer.expire(self.local_vector(LocalSource::Timer).timer_mode(), now) {
+    /// Raises the timer's interrupt where it is due, and re-arms a periodic timer for its next period; tells whether it was due.
+    /// `now` is the guest's TSC.
+    pub fn expire(&mut self, now: u64) -> bool {
+        let is_due = self.timer.expire(self.local_vector(LocalSource::Timer).timer_mode(), now);
+        if is_due {
             // The timer's entry has no delivery mode: what comes of it is in the IRR.
             let _ = self.signal(LocalSource::Timer);
         }
+        is_due
     }
 
     fn local_vector(&self, source: LocalSource) -> LocalVector {

@@ -8,6 +8,7 @@ use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
 use crate::mmu::Kick;
 use crate::mmu::Unbacked;
+use crate::mmu::backing::Piece;
 use crate::mmu::paging::NotNow;
 use crate::mmu::slots::Memory;
 use crate::mmu::slots::Slot;
@@ -78,24 +79,16 @@ fn parts(address: GuestPhysical, len: usize) -> impl Iterator<Item = Result<Part
     })
 }
 
-/// A guest's memory as it is while a section lasts: what was found once need not be looked for again.
-struct Held<'s> {
+/// A guest's memory as it is while a section lasts.
+#[derive(Clone, Copy)]
+struct Section<'s> {
     slots: &'s Slots,
-    /// Where the last access was.
-    last: Cell<Option<&'s Slot>>,
     kick: &'s dyn Kick,
 }
 
-impl<'s> Held<'s> {
-    fn find(&self, frame: u64) -> Option<&'s Slot> {
-        let last = self.last.get().filter(|slot| slot.frames.contains(&frame));
-        let slot = last.or_else(|| self.slots.find(frame));
-        self.last.set(slot);
-        slot
-    }
-
+impl<'s> Section<'s> {
     fn readable(&self, part: &Part) -> Result<&'s Memory, Unbacked> {
-        self.find(part.frame()).and_then(Slot::content).ok_or(part.unbacked())
+        self.slots.find(part.frame()).and_then(Slot::content).ok_or(part.unbacked())
     }
 
     fn writable(&self, part: &Part) -> Result<&'s Memory, Unbacked> {
@@ -156,9 +149,7 @@ impl<'s> Held<'s> {
             }
         }
     }
-}
 
-impl GuestMemory for Held<'_> {
     fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
         if let Some(part) = Part::whole(address, buffer.len()) {
             return self.read_part(&part, buffer);
@@ -180,32 +171,124 @@ impl GuestMemory for Held<'_> {
         self.until_brought(|| self.try_compare_exchange(address, current, new))
     }
 
+    /// The window around `address`, if there is memory.
+    fn window(&self, address: GuestPhysical) -> Option<Window<'s>> {
+        let frame = address.0 / FRAME;
+        let slot = self.slots.find(frame)?;
+        let memory = slot.content()?;
+        let (piece, before) = memory.ram.piece(memory.index(frame))?;
+        let first = frame - before;
+        // What is before the slot, or behind it, is something else.
+        let is_in_slot = slot.frames.start <= first && first + piece.frames() <= slot.frames.end;
+        let writable = memory.writable && memory.log.is_none();
+        is_in_slot.then_some(Window { start: first * FRAME, piece, writable })
+    }
+}
+
+/// Memory that is there, in one piece, and stays so while a section lasts.
+#[derive(Clone, Copy)]
+struct Window<'s> {
+    start: u64,
+    piece: Piece<'s>,
+    /// It may be written to, and nobody is to be told of that.
+    writable: bool,
+}
+
+impl Window<'_> {
+    const NOWHERE: Self = Self { start: 0, piece: Piece::EMPTY, writable: false };
+
+    /// Where an address is in its piece, if it has it at all.
+    fn offset(&self, address: GuestPhysical) -> u64 {
+        address.0.wrapping_sub(self.start)
+    }
+}
+
+/// Windows that are kept: one for each of so many places of 2 MiB, so that rings and buffers mostly have their own.
+const WINDOWS: usize = 4;
+
+/// A section for many accesses: what was found once need not be looked for again.
+struct Held<'s> {
+    section: Section<'s>,
+    windows: [Cell<Window<'s>>; WINDOWS],
+}
+
+impl<'s> Held<'s> {
+    fn new(section: Section<'s>) -> Self {
+        Self { section, windows: [const { Cell::new(Window::NOWHERE) }; WINDOWS] }
+    }
+
+    #[inline]
+    fn place(&self, address: GuestPhysical) -> &Cell<Window<'s>> {
+        &self.windows[(address.0 >> 21) as usize % WINDOWS]
+    }
+
+    fn remember(&self, address: GuestPhysical) {
+        if let Some(window) = self.section.window(address) {
+            self.place(address).set(window);
+        }
+    }
+
+    #[cold]
+    fn read_elsewhere(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
+        self.remember(address);
+        self.section.read(address, buffer)
+    }
+
+    #[cold]
+    fn write_elsewhere(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
+        let written = self.section.write(address, bytes);
+        self.remember(address);
+        written
+    }
+}
+
+impl GuestMemory for Held<'_> {
+    fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
+        let window = self.place(address).get();
+        if window.piece.read(window.offset(address), buffer) {
+            return Ok(());
+        }
+        self.read_elsewhere(address, buffer)
+    }
+
+    fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
+        let window = self.place(address).get();
+        if window.writable && window.piece.write(window.offset(address), bytes) {
+            return Ok(());
+        }
+        self.write_elsewhere(address, bytes)
+    }
+
+    fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
+        self.section.compare_exchange(address, current, new)
+    }
+
     fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
         act(self);
     }
 }
 
 impl GuestSpace {
-    fn held<R>(&self, act: impl FnOnce(&Held<'_>) -> R) -> R {
+    fn in_section<R>(&self, act: impl FnOnce(Section<'_>) -> R) -> R {
         let kick = &*self.coherence().kick;
-        self.with_slots(number::current(), |slots| act(&Held { slots, last: Cell::new(None), kick }))
+        self.with_slots(number::current(), |slots| act(Section { slots, kick }))
     }
 }
 
 impl GuestMemory for GuestSpace {
     fn read(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
-        self.held(|memory| memory.read(address, buffer))
+        self.in_section(|memory| memory.read(address, buffer))
     }
 
     fn write(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
-        self.held(|memory| memory.write(address, bytes))
+        self.in_section(|memory| memory.write(address, bytes))
     }
 
     fn compare_exchange(&self, address: GuestPhysical, current: u64, new: u64) -> Result<bool, Unbacked> {
-        self.held(|memory| memory.compare_exchange(address, current, new))
+        self.in_section(|memory| memory.compare_exchange(address, current, new))
     }
 
     fn hold(&self, act: &mut dyn FnMut(&dyn GuestMemory)) {
-        self.held(|memory| act(memory));
+        self.in_section(|section| act(&Held::new(section)));
     }
 }

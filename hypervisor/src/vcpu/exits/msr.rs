@@ -107,9 +107,11 @@ fn set_register(
         }
         Register::TscDeadline => {
             let now = guest.state.tsc.now();
-            // It is written often, and changes nothing that other vCPUs are shown.
+            // It is written often, and changes nothing that other vCPUs are shown; nor anything else, unless the one before was due.
+            let was_due = guest.state.apic.next_deadline().is_some_and(|deadline| deadline <= now);
             if guest.state.apic.set_tsc_deadline(value, now) == Effect::TimerChanged {
-                guest.state.change_timer();
+                guest.state.change_deadline();
+                guest.state.attention |= was_due;
             }
         }
         Register::ApicBase => return Ok(Some(guest.state.apic.set_base(value)?)),

@@ -19,6 +19,7 @@ fn use_all(state: &mut State) {
         nmi,
         external,
         attention,
+        glance,
         timer_changed,
         flush_linear,
         activity,
@@ -42,6 +43,7 @@ fn use_all(state: &mut State) {
     *nmi = true;
     *external = External::Waits(0x40);
     *attention = false;
+    *glance = false;
     *timer_changed = false;
     *flush_linear = false;
     *activity = Activity::Halted;

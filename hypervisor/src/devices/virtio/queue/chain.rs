@@ -2,6 +2,7 @@
 //! What a driver makes available at a time: buffers for the device to read, and after them such for it to write
 //! (virtio 1.2, 2.7.4, "Message Framing": where one ends and the next begins means nothing).
 
+use super::descriptor::Descriptor;
 use super::descriptor::Table;
 use crate::devices::virtio::Broken;
 use crate::mmu::GuestMemory;
@@ -121,22 +122,22 @@ impl Chain {
         self.reading = Cursor::default();
         self.writing = Cursor::default();
         let Some(inner) = self.follow(memory, table, head, indirect)? else { return Ok(()) };
-        self.follow(memory, inner, 0, false).map(|_| ())
+        self.follow(memory, inner.table()?, 0, false).map(|_| ())
     }
 
-    /// Takes in the buffers of one table. The table to which the last one leads, if it may and does.
+    /// Takes in the buffers of one table. The last descriptor, if that leads to another table and may.
     fn follow(
         &mut self,
         memory: &dyn GuestMemory,
         mut table: Table,
         head: u16,
         indirect: bool,
-    ) -> Result<Option<Table>, Broken> {
+    ) -> Result<Option<Descriptor>, Broken> {
         let mut next = head;
         for _ in 0..table.length {
             let descriptor = table.get(memory, next)?;
             if descriptor.is_indirect() {
-                return if indirect { descriptor.table().map(Some) } else { Err(Broken::Indirect) };
+                return if indirect { Ok(Some(descriptor)) } else { Err(Broken::Indirect) };
             }
             self.append(descriptor.address, descriptor.length, descriptor.is_writable())?;
             match descriptor.next() {

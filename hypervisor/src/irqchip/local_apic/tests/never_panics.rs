@@ -102,7 +102,7 @@ fn perform(apic: &mut LocalApic, access: Access, now: u64) {
                 apic.acknowledge(vector);
             }
         }
-        Access::Expire => apic.expire(now),
+        Access::Expire => _ = apic.expire(now),
         Access::Init => apic.init(),
     }
 }
