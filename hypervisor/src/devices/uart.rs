@@ -195,6 +195,12 @@ impl Uart {
         if self.in_loopback() { 0 } else { self.free() }
     }
 
+    /// Whether the guest has asked to be interrupted for what comes in.
+    #[must_use]
+    pub fn awaits_input(&self) -> bool {
+        self.interrupt_enable & ier::RECEIVED_DATA != 0
+    }
+
     /// The guest is to send no more, since whoever is at the other end has no room. What it sends nonetheless goes out.
     pub fn hold_back(&mut self) {
         self.held_back = true;

@@ -40,7 +40,7 @@ pub fn plug(
                 output.write(byte, console::write_guest);
             }
         };
-        machine.plug(Box::new(Console::new(Box::new(print))))?;
+        machine.plug_console(Console::new(Box::new(print)))?;
     }
     if config.entropy {
         match Entropy::new(Random::native()) {

@@ -15,6 +15,8 @@ use super::Occasion;
 use super::Served;
 use super::doorbell::Doorbell;
 use alloc::boxed::Box;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering;
 use input::Input;
 use output::Output;
 use spin::Mutex;
@@ -35,13 +37,20 @@ pub struct Console {
     output: Mutex<Output>,
     input: Mutex<Input>,
     doorbell: Once<Doorbell>,
+    /// Its driver is ready.
+    is_started: AtomicBool,
 }
 
 impl Console {
     /// A console that writes to `sink`.
     #[must_use]
     pub fn new(sink: Sink) -> Self {
-        Self { output: Mutex::new(Output::new(sink)), input: Mutex::default(), doorbell: Once::new() }
+        Self {
+            output: Mutex::new(Output::new(sink)),
+            input: Mutex::default(),
+            doorbell: Once::new(),
+            is_started: AtomicBool::new(false),
+        }
     }
 
     /// Types `bytes`. Tells how many are taken: as many as there is room for.
@@ -59,6 +68,12 @@ impl Console {
     #[must_use]
     pub fn room(&self) -> usize {
         self.input.lock().room()
+    }
+
+    /// Whether it has a driver, which is ready.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.is_started.load(Ordering::Relaxed)
     }
 
     fn transmit(&self, driver: &Driver<'_>) -> Result<Served, Broken> {
@@ -99,7 +114,12 @@ impl Device for Console {
         self.doorbell.call_once(|| doorbell);
     }
 
+    fn start(&self, _features: u64) {
+        self.is_started.store(true, Ordering::Relaxed);
+    }
+
     fn reset(&self) {
+        self.is_started.store(false, Ordering::Relaxed);
         self.output.lock().reset();
     }
 
