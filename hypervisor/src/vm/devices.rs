@@ -36,9 +36,10 @@ pub fn plug(
     if config.virtio_console {
         let output = Arc::clone(&machine.output);
         let print = move |bytes: &[u8]| {
-            for &byte in bytes {
-                output.write(byte, console::write_guest);
-            }
+            let waits =
+                bytes.iter().fold(false, |waits, &byte| output.write(byte, console::write_guest) | waits);
+            // Who told all to go on may have come before.
+            waits && console::guests_wait()
         };
         machine.plug_console(Console::new(Box::new(print)))?;
     }

@@ -295,6 +295,9 @@ impl Machine {
     /// The console has room again.
     pub fn release_output(&self) {
         self.change_uart(Uart::release);
+        if let Some(console) = &self.virtio_console {
+            console.release();
+        }
     }
 
     fn change_uart(&self, change: impl FnOnce(&mut Uart)) {

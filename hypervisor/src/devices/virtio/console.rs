@@ -28,8 +28,9 @@ const TRANSMIT: u16 = 1;
 /// The most entries of each.
 const ENTRIES: u16 = 64;
 
-/// Takes what the guest writes. It is called under the queue's lock, with few bytes at a time.
-pub type Sink = Box<dyn Fn(&[u8]) + Send + Sync>;
+/// Takes what the guest writes. It is called under the queue's lock, with few bytes at a time. Tells whether no more is to come
+/// until [`Console::release`].
+pub type Sink = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// A console.
 #[derive(Debug)]
@@ -68,6 +69,15 @@ impl Console {
     #[must_use]
     pub fn room(&self) -> usize {
         self.input.lock().room()
+    }
+
+    /// There is room again where the guest's output goes.
+    pub fn release(&self) {
+        if self.output.lock().is_unfinished()
+            && let Some(doorbell) = self.doorbell.get()
+        {
+            doorbell.ring();
+        }
     }
 
     /// Whether it has a driver, which is ready.

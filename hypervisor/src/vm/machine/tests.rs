@@ -130,7 +130,7 @@ fn the_line_is_told_to_the_io_apic_when_it_changes() {
 #[test]
 fn what_is_typed_goes_to_the_virtio_console_while_the_guest_reads_there() {
     let mut machine = machine();
-    assert_eq!(machine.plug_console(Console::new(Box::new(|_| ()))), Ok(()));
+    assert_eq!(machine.plug_console(Console::new(Box::new(|_| false))), Ok(()));
     let console = machine.virtio_console.clone().expect("it was plugged in");
     let taken = |machine: &Machine| {
         let (room, mut typed) = (console.room(), b"a".iter().copied());
