@@ -201,6 +201,12 @@ impl Uart {
         if self.in_loopback() { 0 } else { self.free() }
     }
 
+    /// Whether the guest has asked to be interrupted for what comes in.
+    #[must_use]
+    pub fn awaits_input(&self) -> bool {
+        self.interrupt_enable & ier::RECEIVED_DATA != 0
+    }
+
     /// The guest is to send no more, since whoever is at the other end has no room. Of what it sends nonetheless as much goes out
     /// as the transmitter's FIFO holds: it may have been about to fill that.
     pub fn hold_back(&mut self) {

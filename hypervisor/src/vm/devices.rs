@@ -37,11 +37,12 @@ pub fn plug(
         let output = Arc::clone(&machine.output);
         // Its driver is not told to wait: while the line is behind, what it prints is lost.
         let print = move |bytes: &[u8]| {
-            for &byte in bytes {
-                output.write(byte, |name, bytes| console::guests_wait() || console::write_guest(name, bytes));
-            }
+            let waits =
+                bytes.iter().fold(false, |waits, &byte| output.write(byte, console::write_guest) | waits);
+            // Who told all to go on may have come before.
+            waits && console::guests_wait()
         };
-        machine.plug(Box::new(Console::new(Box::new(print))))?;
+        machine.plug_console(Console::new(Box::new(print)))?;
     }
     if config.entropy {
         match Entropy::new(Random::native()) {

@@ -2,6 +2,8 @@
 //! What the vCPUs of a virtual machine share: memory, CPUID, devices, how they reach each other, and who answers at which
 //! port and in which page.
 
+mod input;
+
 use crate::console::guest_output::GuestOutput;
 use crate::devices::chipset;
 use crate::devices::chipset::Chipset;
@@ -18,6 +20,7 @@ use crate::devices::reset_control::RESET_CONTROL;
 use crate::devices::uart;
 use crate::devices::uart::Uart;
 use crate::devices::virtio::Device;
+use crate::devices::virtio::console::Console;
 use crate::devices::virtio::doorbell::Doorbell;
 use crate::irqchip::Message;
 use crate::irqchip::io_apic::IO_APIC_BASE;
@@ -40,7 +43,6 @@ use crate::vm::post::Posts;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::AtomicBool;
-use core::sync::atomic::Ordering;
 use spin::Mutex;
 
 const UART: u16 = uart::PORT;
@@ -117,7 +119,9 @@ pub struct Machine {
     /// Timers, clock, power management and resets.
     pub chipset: Chipset,
     uart: Mutex<UartAndLine>,
-    /// The console holds back input because the UART is full.
+    /// Its virtio console, if it has one.
+    virtio_console: Option<Arc<Console>>,
+    /// The console holds back input because the guest's is full.
     input_waits: AtomicBool,
 }
 
@@ -149,6 +153,7 @@ impl Machine {
             fw_cfg: None,
             pci: PciBus::default(),
             uart: Mutex::default(),
+            virtio_console: None,
             input_waits: AtomicBool::new(false),
         }
     }
@@ -282,32 +287,6 @@ impl Machine {
         self.chipset.expire(now);
     }
 
-    /// Whether input waits, and the UART has room for it.
-    #[inline]
-    pub fn takes_input(&self) -> bool {
-        self.input_waits() && self.uart.lock().uart.room() > 0
-    }
-
-    #[inline]
-    fn input_waits(&self) -> bool {
-        self.input_waits.load(Ordering::Relaxed)
-    }
-
-    /// Fills the UART's receiver from `next`, as far as there is room.
-    pub fn receive(&self, mut next: impl FnMut() -> Option<u8>) {
-        let mut uart = self.uart.lock();
-        let mut drained = false;
-        while uart.uart.room() > 0 && !drained {
-            match next() {
-                // There is room.
-                Some(byte) => drop(uart.uart.receive(byte)),
-                None => drained = true,
-            }
-        }
-        self.input_waits.store(!drained, Ordering::Relaxed);
-        self.tell_uart_line(&mut uart);
-    }
-
     /// The UART is to send no more: the console has no room. Until [`Self::release_output`].
     pub fn hold_back_output(&self) {
         self.change_uart(Uart::hold_back);
@@ -316,6 +295,9 @@ impl Machine {
     /// The console has room again.
     pub fn release_output(&self) {
         self.change_uart(Uart::release);
+        if let Some(console) = &self.virtio_console {
+            console.release();
+        }
     }
 
     fn change_uart(&self, change: impl FnOnce(&mut Uart)) {

@@ -15,6 +15,8 @@ use super::Occasion;
 use super::Served;
 use super::doorbell::Doorbell;
 use alloc::boxed::Box;
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering;
 use input::Input;
 use output::Output;
 use spin::Mutex;
@@ -26,8 +28,9 @@ const TRANSMIT: u16 = 1;
 /// The most entries of each.
 const ENTRIES: u16 = 64;
 
-/// Takes what the guest writes. It is called under the queue's lock, with few bytes at a time.
-pub type Sink = Box<dyn Fn(&[u8]) + Send + Sync>;
+/// Takes what the guest writes. It is called under the queue's lock, with few bytes at a time. Tells whether no more is to come
+/// until [`Console::release`].
+pub type Sink = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// A console.
 #[derive(Debug)]
@@ -35,13 +38,20 @@ pub struct Console {
     output: Mutex<Output>,
     input: Mutex<Input>,
     doorbell: Once<Doorbell>,
+    /// Its driver is ready.
+    is_started: AtomicBool,
 }
 
 impl Console {
     /// A console that writes to `sink`.
     #[must_use]
     pub fn new(sink: Sink) -> Self {
-        Self { output: Mutex::new(Output::new(sink)), input: Mutex::default(), doorbell: Once::new() }
+        Self {
+            output: Mutex::new(Output::new(sink)),
+            input: Mutex::default(),
+            doorbell: Once::new(),
+            is_started: AtomicBool::new(false),
+        }
     }
 
     /// Types `bytes`. Tells how many are taken: as many as there is room for.
@@ -59,6 +69,21 @@ impl Console {
     #[must_use]
     pub fn room(&self) -> usize {
         self.input.lock().room()
+    }
+
+    /// There is room again where the guest's output goes.
+    pub fn release(&self) {
+        if self.output.lock().is_unfinished()
+            && let Some(doorbell) = self.doorbell.get()
+        {
+            doorbell.ring();
+        }
+    }
+
+    /// Whether it has a driver, which is ready.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.is_started.load(Ordering::Relaxed)
     }
 
     fn transmit(&self, driver: &Driver<'_>) -> Result<Served, Broken> {
@@ -99,7 +124,12 @@ impl Device for Console {
         self.doorbell.call_once(|| doorbell);
     }
 
+    fn start(&self, _features: u64) {
+        self.is_started.store(true, Ordering::Relaxed);
+    }
+
     fn reset(&self) {
+        self.is_started.store(false, Ordering::Relaxed);
         self.output.lock().reset();
     }
 

@@ -13,6 +13,7 @@ pub mod transport;
 
 use crate::mmu::GuestMemory;
 use crate::mmu::Unbacked;
+use alloc::sync::Arc;
 use core::fmt;
 use core::fmt::Debug;
 use doorbell::Doorbell;
@@ -189,4 +190,43 @@ pub trait Device: Debug + Send + Sync {
     fn reset(&self) {}
     /// Works, for a bounded time: 64 requests or 256 KiB are about enough.
     fn serve(&self, occasion: Occasion, driver: &Driver<'_>) -> Result<Served, Broken>;
+}
+
+/// A device that others have a hand in, too.
+impl<D: Device> Device for Arc<D> {
+    fn id(&self) -> DeviceId {
+        (**self).id()
+    }
+
+    fn features(&self) -> u64 {
+        (**self).features()
+    }
+
+    fn queue_sizes(&self) -> &[u16] {
+        (**self).queue_sizes()
+    }
+
+    fn configuration(&self, offset: usize, buffer: &mut [u8]) {
+        (**self).configuration(offset, buffer);
+    }
+
+    fn write_configuration(&self, offset: usize, bytes: &[u8]) {
+        (**self).write_configuration(offset, bytes);
+    }
+
+    fn connect(&self, doorbell: Doorbell) {
+        (**self).connect(doorbell);
+    }
+
+    fn start(&self, features: u64) {
+        (**self).start(features);
+    }
+
+    fn reset(&self) {
+        (**self).reset();
+    }
+
+    fn serve(&self, occasion: Occasion, driver: &Driver<'_>) -> Result<Served, Broken> {
+        (**self).serve(occasion, driver)
+    }
 }

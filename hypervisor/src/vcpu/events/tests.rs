@@ -314,6 +314,24 @@ fn no_priority_holds_back_the_8259as_and_they_come_first() {
     assert_eq!(injected(&mut model), Some(external(0x40)));
 }
 
+/// SDM vol. 3, "Virtual-Interrupt Delivery": of the 8259As the processor knows nothing.
+#[test]
+fn where_the_processor_plays_the_local_apic_only_the_8259as_are_injected_and_have_a_window() {
+    let mut model = model();
+    model.state.apic_played = true;
+    interrupt(&mut model, 0x40);
+    // What it is told stands in a VMCS that is not enlightened.
+    assert!(model.state.apic.take_changed_requests());
+    assert_eq!((injected(&mut model), windows(&mut model)), (None, (false, false)));
+    assert!(model.guest().has_wake_up());
+    press_key(&model);
+    model.write(field::GUEST_RFLAGS, 2);
+    assert_eq!((injected(&mut model), windows(&mut model)), (None, (true, false)));
+    model.write(field::GUEST_RFLAGS, 2 | INTERRUPT_FLAG);
+    assert_eq!((injected(&mut model), windows(&mut model)), (Some(external(KEYBOARD)), (false, false)));
+    assert_eq!(model.state.apic.pending(), Some(0x40), "the processor delivers it");
+}
+
 #[test]
 fn an_interrupt_of_the_8259as_ends_halt_where_lint0_lets_it_in() {
     for (lint0, wakes) in [(EXT_INT, true), (EXT_INT | 1 << 16, false)] {

@@ -126,6 +126,35 @@ fn the_line_is_told_to_the_io_apic_when_it_changes() {
     assert!(!machine.input_waits() && machine.posts.are_empty());
 }
 
+/// A guest with both reads where it is: at the UART once that interrupts it, else at the console whose driver is ready.
+#[test]
+fn what_is_typed_goes_to_the_virtio_console_while_the_guest_reads_there() {
+    let mut machine = machine();
+    assert_eq!(machine.plug_console(Console::new(Box::new(|_| false))), Ok(()));
+    let console = machine.virtio_console.clone().expect("it was plugged in");
+    let taken = |machine: &Machine| {
+        let (room, mut typed) = (console.room(), b"a".iter().copied());
+        machine.receive(|| typed.next());
+        let by_uart = machine.read_port(UART + 5, 1, zero).0 & 1 != 0;
+        machine.read_port(UART, 1, zero);
+        (room - console.room(), by_uart)
+    };
+    let (by_console, by_uart) = ((1, false), (0, true));
+    assert_eq!(taken(&machine), by_uart, "it has no driver");
+    console.start(0);
+    assert_eq!(taken(&machine), by_console);
+    assert!(!machine.posts.are_empty(), "its doorbell was rung");
+    machine.write_port(INTERRUPT_ENABLE, 1, RECEIVED_DATA, zero);
+    assert_eq!(taken(&machine), by_uart);
+    machine.write_port(INTERRUPT_ENABLE, 1, 0, zero);
+    assert_eq!(taken(&machine), by_console);
+    machine.receive(|| Some(b'a'));
+    assert!(machine.input_waits() && !machine.takes_input(), "it has no room for all of that");
+    console.reset();
+    assert!(machine.takes_input());
+    assert_eq!(taken(&machine), by_uart);
+}
+
 #[test]
 fn no_byte_is_taken_that_there_is_no_room_for() {
     let machine = machine();

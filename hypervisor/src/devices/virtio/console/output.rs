@@ -25,6 +25,8 @@ pub(super) struct Output {
     begun: bool,
     /// It left off, and the driver need not notify of what there still is.
     unfinished: bool,
+    /// It left off since the sink has no room.
+    waits: bool,
 }
 
 impl fmt::Debug for Output {
@@ -35,7 +37,7 @@ impl fmt::Debug for Output {
 
 impl Output {
     pub(super) fn new(sink: Sink) -> Self {
-        Self { sink, chain: Chain::new(ENTRIES), begun: false, unfinished: false }
+        Self { sink, chain: Chain::new(ENTRIES), begun: false, unfinished: false, waits: false }
     }
 
     pub(super) fn reset(&mut self) {
@@ -47,9 +49,10 @@ impl Output {
         self.unfinished
     }
 
-    /// Prints what is available, for a bounded time. What was printed is staged.
+    /// Prints what is available, for a bounded time, and as long as there is room. What was printed is staged.
     pub(super) fn work(&mut self, queue: &mut Queue, memory: &dyn GuestMemory) -> Result<Served, Broken> {
         self.unfinished = false;
+        self.waits = false;
         let mut left = BYTES_AT_A_TIME;
         for _ in 0..CHAINS_AT_A_TIME {
             if !self.begun && !queue.pop_or_await(memory, &mut self.chain)? {
@@ -57,13 +60,16 @@ impl Output {
             }
             left -= self.print(memory, left)?;
             self.begun = self.chain.readable() > 0;
-            if self.begun {
+            if !self.begun {
+                queue.stage(memory, &self.chain, 0)?;
+            }
+            if self.begun || self.waits {
                 break;
             }
-            queue.stage(memory, &self.chain, 0)?;
         }
         self.unfinished = true;
-        Ok(Served::More)
+        // Who has room again rings.
+        Ok(if self.waits { Served::All } else { Served::More })
     }
 
     /// Prints of the chain what there is, `most` bytes at most; tells how many.
@@ -75,8 +81,11 @@ impl Output {
             if count == 0 {
                 return Ok(printed);
             }
-            (self.sink)(&piece[..count]);
             printed += count;
+            self.waits = (self.sink)(&piece[..count]);
+            if self.waits {
+                return Ok(printed);
+            }
         }
     }
 }

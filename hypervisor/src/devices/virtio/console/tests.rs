@@ -8,6 +8,9 @@ use crate::vm::model::machine;
 use proptest::prelude::*;
 use std::sync::Arc;
 
+/// Behind this there is no room for more.
+const FULL: &[u8] = b"full";
+
 /// A console, its driver, and what was printed.
 struct Machine {
     console: Console,
@@ -20,7 +23,10 @@ impl Machine {
     fn new() -> Self {
         let printed = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&printed);
-        let console = Console::new(Box::new(move |bytes| sink.lock().extend(bytes)));
+        let console = Console::new(Box::new(move |bytes| {
+            sink.lock().extend(bytes);
+            bytes.ends_with(FULL)
+        }));
         let doorbell = Doorbell::new(machine(1, ModelNeighbours::new()).posts);
         console.connect(doorbell.clone());
         let driver = ModelDriver::new(&console, ENTRIES, 0);
@@ -66,6 +72,26 @@ fn what_is_much_is_printed_bit_by_bit_and_all_of_it() {
     let _ = machine.driver.must_notify(TRANSMIT);
     machine.driver.add(TRANSMIT, &[b"more"], &[]);
     assert!(machine.driver.must_notify(TRANSMIT));
+}
+
+#[test]
+fn what_there_is_no_room_for_waits_and_comes_when_there_is() {
+    let full = [&[b'a'; 252], FULL].concat();
+    for pieces in [&[&full[..], b"and more"][..], &[&full]] {
+        let mut machine = Machine::new();
+        machine.driver.add(TRANSMIT, pieces, &[]);
+        machine.driver.add(TRANSMIT, &[b"next"], &[]);
+        assert_eq!(machine.serve(Occasion::Notified(TRANSMIT)), Ok(Served::All));
+        assert_eq!(machine.printed.lock().len(), 256);
+        assert!(!machine.doorbell.answer(), "it waits for room");
+        machine.console.release();
+        assert!(machine.doorbell.answer());
+        assert_eq!(machine.serve(Occasion::Rung), Ok(Served::All));
+        assert!(machine.printed.lock().ends_with(b"next"));
+        assert_eq!(machine.driver.used(TRANSMIT).len(), 2);
+        machine.console.release();
+        assert!(!machine.doorbell.answer(), "nothing is left");
+    }
 }
 
 #[test]
