@@ -15,6 +15,7 @@ use crate::bundle::Disk;
 use crate::bundle::Manifest;
 use crate::bundle::Module;
 use crate::bundle::Net;
+use crate::bundle::OnReboot;
 use crate::bundle::VirtualMachine;
 use crate::cargo;
 use crate::image::Bundle;
@@ -103,9 +104,15 @@ fn disk(text: &str) -> Result<Disk, Infallible> {
 ///
 /// # Errors
 /// When something cannot be had or built.
-pub fn image(workshop: &Workshop, options: &GuestOptions, cpus: u32, folder: &TempDir) -> Result<Image> {
-    let guest =
-        VirtualMachine { vcpus: options.vcpus.unwrap_or(cpus), ..guest(workshop, options, folder.path())? };
+pub fn image(
+    workshop: &Workshop,
+    options: &GuestOptions,
+    cpus: u32,
+    on_reboot: OnReboot,
+    folder: &TempDir,
+) -> Result<Image> {
+    let vcpus = options.vcpus.unwrap_or(cpus);
+    let guest = VirtualMachine { vcpus, on_reboot, ..guest(workshop, options, folder.path())? };
     Ok(Image {
         satori: cargo::build_satori(workshop)?,
         // Of two words that contradict each other Satori takes the first.

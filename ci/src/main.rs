@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use anyhow::ensure;
+use ci::bundle::OnReboot;
 use ci::cargo;
 use ci::check;
 use ci::fuzz;
@@ -121,7 +122,7 @@ fn execute(command: Command) -> Result<u8> {
             }
             let folder = tempfile::tempdir()?;
             let output = output.unwrap_or_else(|| workshop.target().join("satori.iso"));
-            guest::image(&workshop, &guest, 1, &folder)?.write(&workshop, &output)?;
+            guest::image(&workshop, &guest, 1, OnReboot::Restart, &folder)?.write(&workshop, &output)?;
             println!("{}", output.display());
         }
         Command::Check { file } => {

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
+use crate::bundle::OnReboot;
 use crate::guest;
 use crate::guest::GuestOptions;
 use crate::image::BUNDLE;
@@ -67,12 +68,19 @@ pub struct Options {
     /// CPUs of the machine that Satori runs on.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=15))]
     pub cpus: u32,
-    /// Print what the machine prints, and read no input.
+    /// Print what the machine prints, and read no input; a reboot of the guest ends the run.
     #[arg(long)]
     pub headless: bool,
     /// End the machine after this many seconds, with exit status 124.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
     pub timeout: Option<u64>,
+}
+
+impl Options {
+    /// Who sits in front of it expects a reboot to be one; who waits for its end does not wait for ever.
+    fn on_reboot(&self) -> OnReboot {
+        if self.headless { OnReboot::End } else { OnReboot::Restart }
+    }
 }
 
 /// How a run ended, when nothing went wrong with it.
@@ -95,7 +103,7 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
     options.guest.check()?;
     std::fs::create_dir_all(workshop.target())?;
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(workshop.target())?;
-    let image = guest::image(workshop, &options.guest, options.cpus, &folder)?;
+    let image = guest::image(workshop, &options.guest, options.cpus, options.on_reboot(), &folder)?;
     let memory_mib = image.machine_memory_mib()?;
     match options.leg {
         Leg::Bare => {
@@ -246,5 +254,27 @@ fn for_each_input(mut take: impl FnMut(&[u8]) -> bool) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Run {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn a_reboot_ends_a_run_that_nobody_sits_in_front_of() {
+        let on_reboot = |words: &[&str]| {
+            let words = ["run"].iter().chain(words);
+            Run::try_parse_from(words).unwrap().options.on_reboot()
+        };
+        assert_eq!(on_reboot(&[]), OnReboot::Restart);
+        assert_eq!(on_reboot(&["--headless"]), OnReboot::End);
     }
 }

@@ -224,6 +224,8 @@ impl Line {
         text.push_str(&self.text[range.end..]);
         self.text = text;
         self.cursor = range.start;
+        // Nothing is left of what was too long.
+        self.too_long &= !self.text.is_empty();
         self.show_anew(echo);
     }
 

@@ -210,8 +210,8 @@ impl Course {
                 self.phase = Phase::Ending { again: false };
                 Step::End(End::Killed)
             }
+            // It stays in this phase until it is made or not: who is to start again tries again.
             Phase::Restarting { at } if at <= now => {
-                self.phase = Phase::Stopped;
                 self.restarts = self.restarts.saturating_add(1);
                 Step::Make
             }
@@ -224,9 +224,13 @@ impl Course {
         (self.phase, self.started_at, self.making) = (Phase::Running, now, making);
     }
 
-    /// It could not be made.
-    pub fn has_not_started(&mut self) {
-        self.phase = Phase::Stopped;
+    /// It could not be made. One that was to start again may be later, when others have given back what it needs.
+    pub fn has_not_started(&mut self, now: u64) {
+        let starts_again = matches!(self.phase, Phase::Restarting { .. }) && self.restart != Restart::Never;
+        self.phase = match starts_again {
+            true => Phase::Restarting { at: now.saturating_add(self.growing_pause()) },
+            false => Phase::Stopped,
+        };
     }
 
     /// Its vCPUs are gone.
@@ -260,9 +264,14 @@ impl Course {
             Restart::OnFailure if failed => {}
             _ => return None,
         }
+        Some(self.growing_pause())
+    }
+
+    /// The pause after one failure more, in ticks.
+    fn growing_pause(&mut self) -> u64 {
         let seconds = 1_u64.checked_shl(self.failures).map_or(LONGEST_PAUSE_S, |s| s.min(LONGEST_PAUSE_S));
         self.failures = self.failures.saturating_add(1);
-        Some(seconds.saturating_mul(self.hz))
+        seconds.saturating_mul(self.hz)
     }
 }
 

@@ -106,8 +106,13 @@ impl Declared {
         drop(vm);
         let name = &self.config.name;
         report::memory(name);
+        self.tell_restart(now, board);
+    }
+
+    fn tell_restart(&self, now: u64, board: &Board) {
         if let Phase::Restarting { at } = self.course.phase() {
-            info!("vm {name}: starts again in {} ms", at.saturating_sub(now).saturating_mul(1000) / board.hz);
+            let ms = at.saturating_sub(now).saturating_mul(1000) / board.hz;
+            info!("vm {}: starts again in {ms} ms", self.config.name);
         }
     }
 
@@ -279,7 +284,10 @@ impl Life {
             match self.make(at, alone, board) {
                 Ok(vcpus) => made.extend(vcpus),
                 // One that cannot start does not keep others from it.
-                Err(reason) => error!("vm {}: not started: {reason}", self.vms[at].config.name),
+                Err(reason) => {
+                    error!("vm {}: not started: {reason}", self.vms[at].config.name);
+                    self.vms[at].tell_restart(board.time.now(), board);
+                }
             }
         }
         // Only now: this CPU serves none of them while it makes the next machine.
@@ -299,7 +307,7 @@ impl Life {
                 Ok(vcpus)
             }
             Err(reason) => {
-                declared.course.has_not_started();
+                declared.course.has_not_started(board.time.now());
                 Err(reason)
             }
         }

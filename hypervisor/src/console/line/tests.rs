@@ -128,6 +128,7 @@ fn a_line_that_is_too_long_is_refused_whole() {
     let long = "x".repeat(LONGEST);
     assert_eq!(entered(&format!("{long}\r")), lines(&[&long]));
     assert_eq!(entered(&format!("{long}y\x7f\rz\r")), [Entered::TooLong, Entered::Line("z".into())]);
+    assert_eq!(entered(&format!("{long}y\x15z\r")), lines(&["z"]), "Ctrl-U begins anew");
 }
 
 #[test]

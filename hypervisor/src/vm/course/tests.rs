@@ -40,9 +40,31 @@ fn what_is_declared_waits_to_be_started() {
 fn one_that_could_not_be_made_can_be_started_later() {
     let mut course = course("");
     course.ask(Verb::Start, 0).unwrap();
-    course.has_not_started();
+    course.has_not_started(0);
     assert_eq!(course.phase(), Phase::Stopped);
     assert_eq!(course.ask(Verb::Start, 1).unwrap(), Step::Make);
+}
+
+#[test]
+fn one_that_is_to_start_again_and_cannot_tries_again_after_a_growing_pause() {
+    for restart in ["on-failure", "always"] {
+        let mut course = running(&format!("restart = '{restart}'"));
+        course.has_ended(FAULT, 0);
+        for (due, next) in [(HZ, 3 * HZ), (3 * HZ, 7 * HZ)] {
+            assert_eq!(course.due(due), Step::Make);
+            course.has_not_started(due);
+            assert_eq!(course.phase(), Phase::Restarting { at: next });
+        }
+        // The operator has its answer, and may ask again.
+        assert_eq!(course.ask(Verb::Start, 4 * HZ).unwrap(), Step::Make);
+        course.has_not_started(4 * HZ);
+        assert_eq!(course.phase(), Phase::Stopped);
+    }
+    let mut course = running("restart = 'never'");
+    course.has_ended(End::Reset, 0);
+    assert_eq!(course.due(HZ), Step::Make);
+    course.has_not_started(HZ);
+    assert_eq!(course.phase(), Phase::Stopped);
 }
 
 #[test]
@@ -211,8 +233,11 @@ proptest! {
             match step {
                 Step::Make => {
                     prop_assert!(!there);
-                    there = true;
-                    course.has_started(now, 7);
+                    there = passes % 4 != 0;
+                    match there {
+                        true => course.has_started(now, 7),
+                        false => course.has_not_started(now),
+                    }
                 }
                 Step::Nothing => {}
                 _ => prop_assert!(there),
