@@ -9,6 +9,7 @@ use tests::local_apic::LocalApic;
 use tests::pic;
 use tests::pit;
 use tests::ports;
+use tests::start_info;
 use tests::time;
 use tests::verdict::expect;
 use tests::verdict::expect_eq;
@@ -40,7 +41,10 @@ fn run() {
         periodic(mode);
     }
     one_shot();
-    a_storm_leaves_time();
+    // With KVM below, where each instruction is emulated, even one of the interrupts that are left takes longer than to the next.
+    if start_info::number("kvm-below").is_none() {
+        a_storm_leaves_time();
+    }
 }
 
 /// As kernels measure their TSC.
