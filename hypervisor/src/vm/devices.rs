@@ -35,7 +35,6 @@ pub fn plug(
     let name = &config.name;
     if config.virtio_console {
         let output = Arc::clone(&machine.output);
-        // Its driver is not told to wait: while the line is behind, what it prints is lost.
         let print = move |bytes: &[u8]| {
             let waits =
                 bytes.iter().fold(false, |waits, &byte| output.write(byte, console::write_guest) | waits);
