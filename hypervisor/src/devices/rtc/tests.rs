@@ -238,3 +238,19 @@ proptest! {
         }
     }
 }
+
+/// While SET is set the time stands still, and no alarm's time comes.
+#[test]
+fn nobody_is_to_look_for_an_alarm_while_the_time_is_being_set() {
+    const ALARM: u8 = 0x20;
+    let mut rtc = rtc();
+    write(&mut rtc, 0x0B, BINARY_24 | ALARM | SET, 0);
+    for register in [1, 3, 5] {
+        write(&mut rtc, register, 0xC0, 0);
+    }
+    assert_eq!(rtc.next_deadline(), None);
+    rtc.expire(10 * SECOND);
+    assert!(!rtc.interrupt_line());
+    write(&mut rtc, 0x0B, BINARY_24 | ALARM, 10 * SECOND);
+    assert_eq!(rtc.next_deadline(), Some(11 * SECOND));
+}

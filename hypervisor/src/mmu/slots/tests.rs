@@ -95,3 +95,14 @@ fn memory_is_one_slot_again_once_a_page_is_lifted() {
     assert!(all_around(&lifted, 701));
     assert_eq!(lifted.tables_needed(), slots.tables_needed());
 }
+
+/// A processor that plays registers writes there without being asked: it must find the page writable.
+#[test]
+fn writes_to_what_the_processor_plays_are_not_logged() {
+    let ram = || Ram::new(FRAME).unwrap();
+    let slots =
+        Slots::default().with(0..1, Some(Content::Ram(ram()))).with(1..2, Some(Content::Played(ram())));
+    let slots = slots.with_logs(&(0..2), true).unwrap();
+    let logged = [0, 1].map(|frame| slots.find(frame).unwrap().log().is_some());
+    assert_eq!(logged, [true, false]);
+}

@@ -70,6 +70,18 @@ fn what_was_signalled_under_a_mask_is_sent_once_when_that_goes() {
     assert_eq!(mask(&mut msix, 0, false), []);
 }
 
+/// As a driver does that changes its entries meanwhile.
+#[test]
+fn nothing_is_sent_by_a_change_of_the_table_under_the_functions_mask() {
+    let mut msix = table();
+    control(&mut msix, ON_BUT_MASKED);
+    assert_eq!(msix.signal(0), None);
+    assert_eq!(mask(&mut msix, 0, false), []);
+    assert_eq!(control(&mut msix, ON_BUT_MASKED), []);
+    assert_eq!(pending(&msix), 1);
+    assert_eq!(control(&mut msix, ON), [message(0x40)]);
+}
+
 #[test]
 fn the_functions_mask_holds_all_back() {
     let mut msix = table();
