@@ -72,7 +72,7 @@ fn a_script_manages_two_machines(lab: &Lab, cpus: u32) -> Result<()> {
     shell.is_told("enlightenments", &["guest-mapping flush "])?;
     shell.is_told("log", &["vm a: started"])?;
     ends_what_it_is_attached_to(&mut shell)?;
-    shell.0.send("power-off\r")?;
+    shell.is_told("power-off", &[])?;
     shell.expect("] INFO  powering off")?;
     shell.0.wait_for_power_off(TIME_TO_ANSWER)
 }
