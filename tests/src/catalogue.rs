@@ -199,8 +199,9 @@ pub const PROGRAMS: &[Program] = &[
     Program::passes("packets", "sends packets to another one like it, gets others from there, and tells what one costs")
         .on(&[]),
     Program::passes("steady", "a guest that computes has its share of the CPU").within(60).on(&[]),
-    // The test of Satori's console talks to it.
+    // The test of Satori's console talks to them.
     Program::passes("echo", "says what it is told until it is told to quit").on(&[]),
+    Program::passes("power_button", "a guest that heeds its power button ends when that is pressed").on(&[]),
     // The leg `kvm` runs it by itself.
     Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),

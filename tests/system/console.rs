@@ -40,14 +40,15 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
 }
 
 fn a_script_manages_two_machines(lab: &Lab, cpus: u32) -> Result<()> {
-    let echo = guests::named(lab, &["echo"])?.remove(0);
-    let machine = |name: &str| VirtualMachine {
+    let programs = guests::named(lab, &["echo", "power_button"])?;
+    let machine = |program: usize, name: &str, stop_timeout_s| VirtualMachine {
         name: name.into(),
         time_limit_s: None,
-        stop_timeout_s: Some(1),
-        ..echo.clone()
+        stop_timeout_s: Some(stop_timeout_s),
+        ..programs[program].clone()
     };
-    let bundle = Bundle::Of(Manifest::together(vec![machine("a"), machine("b")]));
+    let heeds = VirtualMachine { autostart: false, ..machine(1, "heeds", 1_000_000) };
+    let bundle = Bundle::Of(Manifest::together(vec![machine(0, "a", 1), machine(0, "b", 1), heeds]));
     let mut shell = Shell(lab.boot(bundle, Hardware { cpus, ..Hardware::default() })?);
     shell.expect("a| echo: ready")?;
     shell.is_told("vm list", &["a                running ", "b                running "])?;
@@ -56,6 +57,8 @@ fn a_script_manages_two_machines(lab: &Lab, cpus: u32) -> Result<()> {
     pauses_one(&mut shell)?;
     counts(&mut shell)?;
     stops_and_starts(&mut shell)?;
+    kills_and_resets(&mut shell)?;
+    presses_the_power_button(&mut shell)?;
     for (line, reason) in [
         ("frob", "there is no command \"frob\""),
         ("vm start a", "it runs already"),
@@ -69,7 +72,7 @@ fn a_script_manages_two_machines(lab: &Lab, cpus: u32) -> Result<()> {
     shell.is_told("enlightenments", &["guest-mapping flush "])?;
     shell.is_told("log", &["vm a: started"])?;
     ends_what_it_is_attached_to(&mut shell)?;
-    shell.0.send("power-off\r")?;
+    shell.is_told("power-off", &[])?;
     shell.expect("] INFO  powering off")?;
     shell.0.wait_for_power_off(TIME_TO_ANSWER)
 }
@@ -88,6 +91,9 @@ fn pauses_one(shell: &mut Shell) -> Result<()> {
     shell.is_told("attach b", &["attached to b"])?;
     shell.0.send("are you there\r")?;
     shell.detach()?;
+    let exits = |shell: &mut Shell| number_after(&shell.is_told("stats b", &[])?, "vcpu b 0 exits ");
+    let (before, after) = (exits(shell)?, exits(shell)?);
+    ensure!(before == after, "it stands still, but {before} exits became {after}");
     let answer = shell.is_told("vm resume b", &[])?;
     ensure!(!answer.contains("heard"), "a paused machine says nothing, but: {answer}");
     shell.expect("b| echo: heard are you there")
@@ -111,9 +117,34 @@ fn stops_and_starts(shell: &mut Shell) -> Result<()> {
     shell.is_told("vm list", &["a                stopped ", "b                running "])?;
     shell.is_refused("attach a", "a does not run")?;
     shell.is_told("vm start a", &[])?;
-    shell.expect("a| echo: ready")?;
+    shell.expect("a| echo: ready")
+}
+
+/// Both while it is paused: its vCPU is to leave nonetheless.
+fn kills_and_resets(shell: &mut Shell) -> Result<()> {
     shell.is_told("vm reset b", &[])?;
+    shell.expect("b| echo: ready")?;
+    shell.is_told("vm pause b", &[])?;
+    shell.is_told("vm reset b", &[])?;
+    shell.expect("b| echo: ready")?;
+    shell.is_told("vm pause b", &[])?;
+    shell.is_told("vm kill b", &[])?;
+    shell.expect("vm b: ended: ")?;
+    shell.expect("vm b: gave back its memory: ")?;
+    shell.is_told("vm list", &["b                stopped "])?;
+    shell.is_refused("vm kill b", "it does not run")?;
+    shell.is_told("vm start b", &[])?;
     shell.expect("b| echo: ready")
+}
+
+/// Its guest ends it: it is not killed.
+fn presses_the_power_button(shell: &mut Shell) -> Result<()> {
+    shell.is_refused("vm stop heeds", "it does not run")?;
+    shell.is_told("vm start heeds", &[])?;
+    shell.expect("heeds| power_button: ready")?;
+    shell.is_told("vm stop heeds", &[])?;
+    shell.expect("heeds| verdict: pass")?;
+    shell.expect("vm heeds: ended: powered off")
 }
 
 /// Then the prompt is there without Ctrl-A d.

@@ -140,7 +140,10 @@ impl Shell {
         // What is logged meanwhile comes before the answer.
         console::show(&echo, b"");
         self.prompts = false;
-        let Ok(answer) = answer(entered, ground) else { return Wish::PowerOff };
+        let Ok(answer) = answer(entered, ground) else {
+            console::show(b"ok\r\n", b"");
+            return Wish::PowerOff;
+        };
         let text = match answer {
             Ok(text) => text + "ok\n",
             Err(reason) => format!("error: {reason}\n"),

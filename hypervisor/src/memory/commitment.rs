@@ -109,6 +109,17 @@ mod tests {
         drop(one);
     }
 
+    /// Nobody sees what the one before has left there.
+    #[test]
+    fn what_is_taken_is_zeroed() {
+        let commitment = Commitment::new(2).unwrap();
+        for _ in 0..2 {
+            let frames = commitment.take(2).unwrap();
+            assert!(frames.words().iter().all(|word| word.swap(u64::MAX, Ordering::Relaxed) == 0));
+            commitment.give_back(frames);
+        }
+    }
+
     #[test]
     fn what_cannot_be_kept_is_not_promised() {
         let absurd = 1 << 40;

@@ -282,7 +282,13 @@ mod source {
             .ok()
             .filter(|layout| layout.size() > 0)?;
         // SAFETY: the size is not zero.
-        let start = unsafe { alloc(layout) }.expose_provenance() as u64;
+        let pointer = unsafe { alloc(layout) };
+        if !pointer.is_null() {
+            // As somebody else has left it.
+            // SAFETY: it has so many bytes.
+            unsafe { pointer.write_bytes(0x5a, layout.size()) };
+        }
+        let start = pointer.expose_provenance() as u64;
         LAYOUTS.lock().expect("no holder panics").insert(start, layout);
         (start != 0).then_some(start)
     }
