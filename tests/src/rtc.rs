@@ -37,6 +37,12 @@ pub fn read(register: u8) -> u8 {
     ports::in_u8(DATA)
 }
 
+/// Reads again the register that was read last, with half of the accesses.
+#[must_use]
+pub fn read_again() -> u8 {
+    ports::in_u8(DATA)
+}
+
 /// Writes a register.
 pub fn write(register: u8, value: u8) {
     ports::out_u8(INDEX, register);
