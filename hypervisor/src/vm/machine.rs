@@ -46,6 +46,8 @@ use core::sync::atomic::AtomicBool;
 use spin::Mutex;
 
 const UART: u16 = uart::PORT;
+/// The last port of the devices of the first PCs. Those of the exerciser and of fw_cfg are beyond.
+const OLD_LAST: u16 = 0x3FF;
 const UART_LAST: u16 = UART + uart::PORTS as u16 - 1;
 const PCI_ADDRESS: u16 = pci::CONFIG_ADDRESS;
 const PCI_DATA: u16 = pci::CONFIG_DATA;
@@ -175,6 +177,8 @@ impl Machine {
     pub fn read_port(&self, port: u16, size: u8, now: impl Fn() -> u64) -> (u32, PortEffect) {
         let effect = PortEffect::default();
         match (port, size) {
+            // A byte of an old device is most of what is read.
+            (..=OLD_LAST, 1) => return (u32::from(self.read_port_byte(port, now)), effect),
             (EXERCISER..=EXERCISER_LAST, 4) => {
                 if let Some(exercise) = &self.exercise {
                     return (exercise.read(port - EXERCISER), effect);

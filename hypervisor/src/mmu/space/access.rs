@@ -231,14 +231,21 @@ impl<'s> Held<'s> {
     #[cold]
     fn read_elsewhere(&self, address: GuestPhysical, buffer: &mut [u8]) -> Result<(), Unbacked> {
         self.remember(address);
+        let window = self.place(address).get();
+        if window.piece.read(window.offset(address), buffer) {
+            return Ok(());
+        }
         self.section.read(address, buffer)
     }
 
     #[cold]
     fn write_elsewhere(&self, address: GuestPhysical, bytes: &[u8]) -> Result<(), Unbacked> {
-        let written = self.section.write(address, bytes);
         self.remember(address);
-        written
+        let window = self.place(address).get();
+        if window.writable && window.piece.write(window.offset(address), bytes) {
+            return Ok(());
+        }
+        self.section.write(address, bytes)
     }
 }
 

@@ -193,6 +193,22 @@ fn a_write_to_the_adjustment_moves_the_tsc_by_the_difference() {
     }
 }
 
+/// What only the timer of this CPU follows is no reason to look at all else.
+#[test]
+#[cfg_attr(miri, ignore = "reads the processor's TSC")]
+fn a_deadline_asks_for_more_than_a_timer_only_if_the_one_before_was_due() {
+    let mut model = x2apic();
+    wrmsr(&mut model, X2APIC_SVR, 0x1ff);
+    wrmsr(&mut model, X2APIC_LVT_TIMER, 2 << 17 | 0x40);
+    for (deadline, asks_for_more) in [(u64::MAX - 1, false), (1, false), (u64::MAX - 1, true), (0, false)] {
+        (model.state.attention, model.state.glance, model.state.timer_changed) = (false, false, false);
+        wrmsr(&mut model, MsrIndex::TSC_DEADLINE.0, deadline);
+        assert_eq!(model.state.attention, asks_for_more, "{deadline:#x}");
+        assert!(model.state.glance && model.state.timer_changed);
+    }
+    assert_eq!(model.state.apic.pending(), Some(0x40), "the one that was due");
+}
+
 /// SDM vol. 3, "TSC-Deadline Mode".
 #[test]
 #[cfg_attr(miri, ignore = "reads the processor's TSC")]
