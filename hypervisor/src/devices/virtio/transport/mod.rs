@@ -4,14 +4,17 @@
 //! Locks are taken in this order: registers, a queue, lines, vectors. While the device works only its queues are locked.
 
 mod common_configuration;
+mod interrupter;
 mod layout;
 #[cfg(test)]
 pub(crate) mod model;
+mod slot;
 
 pub use layout::MSIX_BAR;
 pub use layout::NOTIFY_PORT_BAR;
 pub use layout::Place;
 pub use layout::STRUCTURES_BAR;
+pub use slot::Slot;
 
 use super::Broken;
 use super::Device;
@@ -23,9 +26,7 @@ use super::doorbell::Doorbell;
 use super::queue::EVENT_INDEX;
 use super::queue::INDIRECT_DESCRIPTORS;
 use super::queue::Queue;
-use crate::devices::pci::Upstream;
 use crate::devices::pci::configuration::ConfigurationSpace;
-use crate::devices::pci::intx::IntxLines;
 use crate::devices::pci::msix::MOST_VECTORS;
 use crate::devices::pci::msix::MessageControl;
 use crate::devices::pci::msix::Msix;
@@ -33,7 +34,6 @@ use alloc::boxed::Box;
 use common_configuration::CommonConfiguration;
 use common_configuration::Request;
 use common_configuration::VERSION_1;
-use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::AtomicU8;
@@ -41,6 +41,7 @@ use core::sync::atomic::AtomicU16;
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering;
+use interrupter::Interrupter;
 use layout::Landmarks;
 use spin::Mutex;
 use spin::MutexGuard;
@@ -58,21 +59,6 @@ const NOWHERE: u32 = u32::MAX;
 
 /// The transport's own features.
 const OF_TRANSPORT: u64 = VERSION_1 | EVENT_INDEX | INDIRECT_DESCRIPTORS;
-
-/// Where a function is: what it reaches, and its interrupt line.
-#[derive(Clone, Copy)]
-pub struct Slot<'a> {
-    /// Memory and processors.
-    pub upstream: &'a dyn Upstream,
-    /// The lines of all functions.
-    pub lines: &'a IntxLines,
-}
-
-impl fmt::Debug for Slot<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slot").field("lines", &self.lines).finish_non_exhaustive()
-    }
-}
 
 /// What is behind configuration space and common configuration.
 #[derive(Debug)]
@@ -397,46 +383,6 @@ impl Function {
 struct Access {
     bar: usize,
     range: Range<usize>,
-}
-
-/// How a device's driver is interrupted.
-struct Interrupter<'a> {
-    function: &'a Function,
-    slot: Slot<'a>,
-}
-
-impl Interrupter<'_> {
-    /// Sends the message of `vector`; or, where messages are not used, says why in ISR status and asserts the line.
-    fn interrupt(&self, vector: &AtomicU16, why: u8) {
-        let Self { function, slot } = self;
-        let mut msix = function.msix.lock();
-        if msix.control().enabled() {
-            let message = msix.signal(vector.load(Ordering::Relaxed));
-            drop(msix);
-            if let Some(message) = message {
-                slot.upstream.send(message);
-            }
-            return;
-        }
-        drop(msix);
-        function.isr.fetch_or(why, Ordering::SeqCst);
-        function.update_line(*slot);
-    }
-}
-
-impl Interrupts for Interrupter<'_> {
-    fn queue(&self, queue: u16) {
-        if let Some(vector) = self.function.vectors.get(usize::from(queue)) {
-            self.interrupt(vector, QUEUE_INTERRUPT);
-        }
-    }
-
-    fn configuration(&self) {
-        let function = self.function;
-        function.generation.fetch_add(1, Ordering::SeqCst);
-        function.isr.fetch_or(CONFIGURATION_INTERRUPT, Ordering::SeqCst);
-        self.interrupt(&function.vectors[function.queues.len()], CONFIGURATION_INTERRUPT);
-    }
 }
 
 #[cfg(test)]
