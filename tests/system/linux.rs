@@ -35,6 +35,11 @@ const TIME_TO_WORK: Duration = Duration::from_secs(600);
 /// For a command to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(60);
 
+/// Words for a kernel that is to be quick: it does not try its ciphers, which is half of its start, and prints only what matters,
+/// for each character takes two exits. While it prints it loses ticks where an exit costs much, so that it would take its TSC
+/// for unreliable, and read ACPI's timer instead, with an exit each time.
+pub const QUICKLY: &str = "cryptomgr.notests loglevel=5 tsc=reliable";
+
 /// What the kernel says when something is wrong with it.
 const TROUBLE: &str = "BUG:|Oops|Call Trace|unchecked MSR|rcu: INFO|soft lockup|Bad page";
 

@@ -27,6 +27,7 @@ use crate::Lab;
 use crate::guests;
 use crate::lines::line_with;
 use crate::linux;
+use crate::linux::QUICKLY;
 use crate::report::Report;
 use crate::test;
 
@@ -39,11 +40,6 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 const TIME_TO_ANSWER: Duration = Duration::from_secs(120);
 /// From the last machine's end to that of the machine that they were in.
 const TIME_TO_POWER_OFF: Duration = Duration::from_secs(60);
-
-/// The kernel does not try its ciphers, which is half of its start, and prints what matters, for each character takes two
-/// exits. While it prints it loses ticks where an exit costs much, so that it would take its TSC for unreliable, and read
-/// ACPI's timer instead, with an exit each time.
-const QUICKLY: &str = "cryptomgr.notests loglevel=5 tsc=reliable";
 
 /// What Satori's shell prints when it waits for a command.
 const SATORIS_PROMPT: &str = "satori> ";

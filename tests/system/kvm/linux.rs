@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use ci::bundle::VirtualMachine;
+use ci::guest::KERNEL_COMMAND_LINE;
 use ci::lab::HyperV;
 use ci::lab::KvmHost;
 use ci::lab::Launch;
@@ -14,6 +16,7 @@ use crate::kvm::Payload;
 use crate::kvm::enlightenments;
 use crate::linux;
 use crate::linux::Linux;
+use crate::linux::QUICKLY;
 use crate::report::Report;
 use crate::test;
 
@@ -41,7 +44,8 @@ pub fn prepare(payload: &mut Payload<'_>, report: &Report) -> Result<Vec<Busy>> 
     }
     let files = tempfile::tempdir()?;
     let kernel = debian::linux(&payload.lab.workshop)?.vmlinux;
-    let machine = linux::machine(payload.lab, kernel, files.path())?;
+    let command_line = Some(format!("{KERNEL_COMMAND_LINE} {QUICKLY}"));
+    let machine = VirtualMachine { command_line, ..linux::machine(payload.lab, kernel, files.path())? };
     let launch = payload.add("linux.tar", vec![machine])?;
     Ok(wanted
         .into_iter()
