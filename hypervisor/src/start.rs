@@ -87,8 +87,8 @@ const SATORI_PANIC: u64 = u64::from_be_bytes(*b"\0\0SATORI");
 /// No machine of today has more physical memory.
 const MEMORY_LIMIT: u64 = 1 << 46;
 /// Bytes of the stack that everything runs on. The manifest's parser recurses as deep as it nests, 80 levels at most, which
-/// takes up to 96 KiB.
-const STACK: u64 = 160 << 10;
+/// takes up to 128 KiB.
+const STACK: u64 = 192 << 10;
 
 /// Starts the hypervisor.
 ///
