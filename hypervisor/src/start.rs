@@ -189,7 +189,7 @@ fn on_own_stack(state: Start) -> ! {
     let likeness = Likeness::of_this_cpu(clock, vmx, processors);
     let others = others(boot, image, direct_map, &platform, cpus, likeness);
     let Support { controls, shared_controls, nested, provider } =
-        or_stop(Support::choose(&mut hyperv, cpus, vmx.ept, wanted(boot)));
+        or_stop(Support::choose(&mut hyperv, cpus, vmx.ept, &surroundings, wanted(boot)));
     hyperv.report();
     report::footprint(image, memory_end, cpus.count());
     let coherence = Coherence::new(provider, Box::new(cpus));

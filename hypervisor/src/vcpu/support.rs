@@ -12,6 +12,7 @@ use crate::vm::enlightened::NestedOffer;
 use crate::vmx::capabilities::EptCapabilities;
 use alloc::string::ToString;
 use enlightenments::consume::Obstacle;
+use enlightenments::consume::Surroundings;
 use evmcs::controls::Allowance;
 use evmcs::controls::Capabilities;
 use evmcs::controls::Controls;
@@ -34,8 +35,8 @@ pub struct Support {
 }
 
 impl Support {
-    /// With what is `wanted` where there is such a thing. Enlightened VMCSs where `hyperv` calls for them and they have a place for all that is required, else ordinary ones. Reports
-    /// the controls that have to be done without.
+    /// With what is `wanted` where there is such a thing, on these `surroundings`. Enlightened VMCSs where `hyperv` calls for them and
+    /// they have a place for all that is required, else ordinary ones. Reports the controls that have to be done without.
     ///
     /// # Errors
     /// When the processor lacks something that is required.
@@ -43,6 +44,7 @@ impl Support {
         hyperv: &mut HyperV,
         cpus: &Cpus,
         ept: EptCapabilities,
+        surroundings: &Surroundings,
         mut wanted: Controls,
     ) -> Result<Self, MissingControls> {
         hyperv.settle_processors(cpus);
@@ -64,7 +66,17 @@ impl Support {
                 return Ok(Self::new(negotiated, &capabilities, nested, provider));
             }
         }
-        Ok(Self::new(negotiate(Allowance::Native)?, &capabilities, None, provider))
+        let mut negotiated = negotiate(Allowance::Native)?;
+        let posts = capabilities.settable.pin_based.process_posted_interrupts();
+        let is_played = apic_virtualization::is_complete(&negotiated.controls);
+        if is_played && !posts && *surroundings != Surroundings::NoHypervisor {
+            // KVM takes over the EOI-exit bitmaps of a hypervisor that it runs only on processors that have both; processors do.
+            info!(
+                "not used: APIC virtualization, which the hypervisor below offers without posted interrupts"
+            );
+            negotiated.controls = apic_virtualization::with(negotiated.controls, false);
+        }
+        Ok(Self::new(negotiated, &capabilities, None, provider))
     }
 
     fn new(

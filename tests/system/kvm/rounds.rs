@@ -31,10 +31,6 @@ const SMALL_EFFORT: u64 = 2;
 /// A program's time is that of its VM's clock, on which each exit takes a hundred times as long.
 const TIME_FACTOR: u32 = 10;
 
-/// Without Hyper-V KVM offers APIC virtualization, but takes over no EOI-exit bitmaps where the processor has no posted interrupts,
-/// as the emulator's: level-triggered interrupts would come once.
-const WITHOUT_HYPERV: &str = "apic-virtualization=off ";
-
 /// One run of QEMU, and the programs that Satori runs there one after the other.
 pub struct Round {
     name: String,
@@ -108,10 +104,7 @@ impl Plan {
                 |program: &&Program| program.cpus.contains(&self.cpus) && is_wanted(name, program, report);
             let programs: Vec<&Program> = PROGRAMS.iter().filter(wanted).collect();
             if !programs.is_empty() || wants_itself(name, report) {
-                let mut words = off.map(|off| format!("enlightenments=-{off} ")).unwrap_or_default();
-                if self.hyperv == HyperV::NONE {
-                    words.push_str(WITHOUT_HYPERV);
-                }
+                let words = off.map(|off| format!("enlightenments=-{off} ")).unwrap_or_default();
                 let launch = Launch {
                     hyperv: self.hyperv.clone(),
                     cpus: self.cpus,
