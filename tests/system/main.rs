@@ -84,13 +84,13 @@ const LARGEST_MACHINE_MIB: u32 = 1536;
 struct Hardware {
     processor: Processor,
     cpus: u32,
-    /// Words for Satori's command line, which have it leave some of that unused.
-    unused: &'static str,
+    /// Words for Satori's command line.
+    words: &'static str,
 }
 
 impl Default for Hardware {
     fn default() -> Self {
-        Self { processor: Processor::default(), cpus: 1, unused: "" }
+        Self { processor: Processor::default(), cpus: 1, words: "" }
     }
 }
 
@@ -110,7 +110,7 @@ impl Lab {
     fn boot(&self, bundle: Bundle, hardware: Hardware) -> Result<Session> {
         let folder = tempfile::tempdir()?;
         let iso = folder.path().join("satori.iso");
-        let image = self.image(bundle, hardware.unused);
+        let image = self.image(bundle, hardware.words);
         image.write(&self.workshop, &iso)?;
         let memory_mib = image.machine_memory_mib()?.min(LARGEST_MACHINE_MIB);
         let Hardware { processor, cpus, .. } = hardware;
