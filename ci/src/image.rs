@@ -83,12 +83,14 @@ impl Image {
         copy(&self.satori, &folder.join(SATORI))?;
         self.bundle.write(&folder.join(bundle))?;
         Ok(Launch {
-            satori: SATORI.into(),
-            bundle: (!matches!(self.bundle, Bundle::Missing)).then(|| bundle.into()),
+            kernel: SATORI.into(),
+            initrd: (!matches!(self.bundle, Bundle::Missing)).then(|| bundle.into()),
             command_line: self.command_line.clone(),
+            nests: true,
             hyperv: HyperV::default(),
             cpus: 1,
             memory_mib: self.machine_memory_mib()?,
+            more: Vec::new(),
             time_limit: Duration::from_hours(24),
         })
     }

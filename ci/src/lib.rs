@@ -3,6 +3,7 @@
 //!
 //! `cargo x` (`main.rs`) is its command line, and the system tests in `tests/` drive the same machines.
 
+pub mod bench;
 pub mod bundle;
 pub mod cache;
 pub mod cargo;

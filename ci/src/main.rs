@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use anyhow::ensure;
+use ci::bench;
 use ci::bundle::OnReboot;
 use ci::cargo;
 use ci::check;
@@ -88,6 +89,8 @@ enum Command {
     /// and with Linux; the leg `kvm` does so on Hyper-V's interface, as KVM and QEMU have it. The exit status is 1 when a
     /// test failed, or the filter leaves none.
     Test(test::Options),
+    /// Measure what operations, whole guests and memory cost with Satori, with KVM and with nobody below, in instructions.
+    Bench(bench::Options),
     /// Give code input that libFuzzer makes up, for a while: a line for each target as it ends.
     ///
     /// An input that made a target panic, or that took too long, is kept under target/fuzz/findings, and how to give it to
@@ -132,6 +135,7 @@ fn execute(command: Command) -> Result<u8> {
         }
         Command::Stats { file, svg } => println!("{}", stats::stats(&file, svg.as_deref())?),
         Command::Run(options) => return run::run(&workshop, &options),
+        Command::Bench(options) => return Ok(u8::from(!bench::bench(&workshop, &options)?)),
         Command::Fuzz(options) => return Ok(u8::from(!fuzz::fuzz(&workshop, &options)?)),
         Command::Test(options) => return Ok(u8::from(!test::test(&workshop, &options)?)),
     }

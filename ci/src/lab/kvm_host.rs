@@ -55,9 +55,6 @@ const TIME_TO_TURN: Duration = Duration::from_secs(60);
 /// of which there are two copies while it is unpacked.
 const OWN_MEMORY_MIB: u32 = 256;
 
-/// CPUs of the emulated host: with more, each takes as much longer.
-const CPUS: u32 = 1;
-
 /// Where the emulated host has what it is to run.
 const PAYLOAD: &str = "/payload";
 
@@ -90,18 +87,18 @@ pub struct KvmHost {
 
 impl KvmHost {
     /// Has a KVM host run what is in the folder `payload`, in machines with `memory_mib` at most. Where this machine is
-    /// no KVM host itself, one is booted in the emulator.
+    /// no KVM host itself, one with so many CPUs is booted in the emulator; with more, each takes as much longer.
     ///
     /// Call it from a thread that outlives the host: the emulator ends with that thread. The folder must outlive it, too.
     ///
     /// # Errors
     /// When a part of it cannot be had, or it does not boot.
-    pub fn boot(workshop: &Workshop, payload: &Path, memory_mib: u32) -> Result<Self> {
+    pub fn boot(workshop: &Workshop, payload: &Path, memory_mib: u32, cpus: u32) -> Result<Self> {
         let (session, cd, payload) = if this_machine_is_one() {
             packages::bring_qemu(workshop)?;
             (start_agent(workshop)?, None, std::path::absolute(payload)?.display().to_string())
         } else {
-            let (session, cd) = emulate(workshop, payload, memory_mib)?;
+            let (session, cd) = emulate(workshop, payload, memory_mib, cpus)?;
             (session, Some(cd), PAYLOAD.to_owned())
         };
         let mut host = Self {
@@ -207,7 +204,7 @@ fn start_agent(workshop: &Workshop) -> Result<Session> {
 }
 
 /// Boots a KVM host in the emulator.
-fn emulate(workshop: &Workshop, payload: &Path, memory_mib: u32) -> Result<(Session, TempDir)> {
+fn emulate(workshop: &Workshop, payload: &Path, memory_mib: u32, cpus: u32) -> Result<(Session, TempDir)> {
     let folder = Session::folder(workshop)?;
     let iso = folder.path().join("kvm-host.iso");
     let host = kvm_host::file_system(workshop)?.finish()?;
@@ -221,7 +218,7 @@ fn emulate(workshop: &Workshop, payload: &Path, memory_mib: u32) -> Result<(Sess
     step.done();
     let files_mib = u32::try_from((host.len() + payload.len()) >> 20)?;
     let memory_mib = memory_mib + 2 * files_mib + OWN_MEMORY_MIB;
-    let machine = Machine { iso, processor: Processor::default(), cpus: CPUS, memory_mib };
+    let machine = Machine { iso, processor: Processor::default(), cpus, memory_mib };
     Ok((machine.boot(workshop)?, folder))
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How QEMU is started with Satori: the processor with what it offers of Hyper-V's interface, memory, and files.
+//! How QEMU is started, with Satori or with a guest of KVM's own: the processor with what it offers of Hyper-V's interface,
+//! memory, devices and files.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -62,21 +63,25 @@ impl fmt::Display for HyperV {
     }
 }
 
-/// A machine of QEMU's with Satori.
+/// A machine of QEMU's.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// The name of Satori's image among what the host has to run.
-    pub satori: String,
-    /// The name of its bundle, if it has one.
-    pub bundle: Option<String>,
-    /// Satori's command line.
+    /// The name of what it boots, Satori's image or another kernel, among what the host has to run.
+    pub kernel: String,
+    /// The name of Satori's bundle, or of the kernel's first file system, if it has one.
+    pub initrd: Option<String>,
+    /// The kernel's command line.
     pub command_line: String,
+    /// Whether its processor has VMX.
+    pub nests: bool,
     /// What the machine offers of Hyper-V's interface.
     pub hyperv: HyperV,
     /// Its CPUs.
     pub cpus: u32,
     /// Its memory, in MiB.
     pub memory_mib: u32,
+    /// More of QEMU's arguments: devices, say.
+    pub more: Vec<String>,
     /// After this long, on the host's clock, it is ended.
     pub time_limit: Duration,
 }
@@ -85,9 +90,12 @@ impl Launch {
     /// QEMU's program and arguments, if what there is to run is in the host's folder `payload`.
     #[must_use]
     pub fn qemu(&self, payload: &str) -> Vec<String> {
-        let Self { satori, bundle, command_line, hyperv, cpus, memory_mib, .. } = self;
-        // KVM's own signature comes before Hyper-V's, and whoever finds it looks no further.
-        let mut processor = vec!["host", "+vmx", "kvm=off"];
+        let Self { kernel, initrd, command_line, nests, hyperv, cpus, memory_mib, more, .. } = self;
+        let mut processor = vec!["host", if *nests { "+vmx" } else { "-vmx" }];
+        if !hyperv.0.is_empty() || *nests {
+            // KVM's own signature comes before Hyper-V's, and whoever finds it looks no further.
+            processor.push("kvm=off");
+        }
         processor.extend(hyperv.0.iter().map(String::as_str));
         let mut command = [QEMU, "-enable-kvm", "-machine", "q35", "-nodefaults", "-display", "none"]
             .map(str::to_owned)
@@ -96,11 +104,12 @@ impl Launch {
         option("-cpu", processor.join(","));
         option("-smp", cpus.to_string());
         option("-m", memory_mib.to_string());
-        option("-kernel", format!("{payload}/{satori}"));
-        if let Some(bundle) = bundle {
-            option("-initrd", format!("{payload}/{bundle}"));
+        option("-kernel", format!("{payload}/{kernel}"));
+        if let Some(initrd) = initrd {
+            option("-initrd", format!("{payload}/{initrd}"));
         }
         option("-append", command_line.clone());
+        command.extend_from_slice(more);
         command
     }
 }

@@ -49,7 +49,7 @@ pub fn prepare(payload: &mut Payload<'_>, report: &Report) -> Result<Option<[Lau
     }
     let machines = guests::named(payload.lab, &["transitions"])?;
     let launch = payload.add("transitions.tar", machines)?;
-    let measuring = Launch { satori: payload.add_measuring_satori()?, ..launch.clone() };
+    let measuring = Launch { kernel: payload.add_measuring_satori()?, ..launch.clone() };
     Ok(Some([launch, measuring]))
 }
 
