@@ -96,7 +96,7 @@ fn plain(payload: &Payload<'_>, benches: &[Bench]) -> Result<Vec<Run>> {
         let (name, cpus) = (bench.name, bench.cpus);
         Ok(Run {
             name: format!("kvm: {name}"),
-            launch: payload.plain(bench, "marks=1")?,
+            launch: payload.plain(bench, "marks=1 tsc-hz=100000000")?,
             figures: figures_of(vec![name], Setting::Kvm, cpus),
         })
     };

@@ -86,7 +86,10 @@ const BENCHES: [Bench; 6] = [
 /// Those that are to be run in this setting, on a machine with so many CPUs.
 pub fn wanted(filter: Filter<'_>, setting: Setting, cpus: u32) -> Vec<Bench> {
     let is_wanted = |bench: &Bench| {
-        bench.cpus == cpus && bench.settings.contains(&setting) && filter.wants_any(setting, bench.operations)
+        bench.program().is_ok()
+            && bench.cpus == cpus
+            && bench.settings.contains(&setting)
+            && filter.wants_any(setting, bench.operations)
     };
     BENCHES.into_iter().filter(is_wanted).collect()
 }
