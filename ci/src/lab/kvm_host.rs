@@ -54,6 +54,9 @@ const TIME_TO_TURN: Duration = Duration::from_secs(60);
 /// while it is unpacked.
 const OWN_MEMORY_MIB: u32 = 256;
 
+/// With less, Linux gives QEMU's machine no large pages: 512 MiB beside the kernel and the packed file system.
+const LARGE_PAGES_MIB: u32 = 768;
+
 /// Where the emulated host has what it is to run.
 pub(super) const PAYLOAD: &str = "/payload";
 
@@ -211,7 +214,7 @@ fn emulate(workshop: &Workshop, payload: &Path, memory_mib: u32, cpus: u32) -> R
         image::copy(&kvm_host::kernel(workshop)?.bzimage, &boot.join("vmlinuz"))
     })?;
     step.done();
-    let memory_mib = memory_mib + own_memory_mib(host.len() + payload.len())?;
+    let memory_mib = host_memory_mib(memory_mib, host.len() + payload.len())?;
     let machine = Machine { iso, processor: Processor::default(), cpus, memory_mib };
     Ok((machine.boot(workshop)?, folder))
 }
@@ -228,9 +231,10 @@ boot
     )
 }
 
-/// What a KVM host needs of memory, in MiB, beside that of QEMU's machine, if its first file system has so many bytes.
-pub(super) fn own_memory_mib(files: usize) -> Result<u32> {
-    Ok(2 * u32::try_from(files >> 20)? + OWN_MEMORY_MIB)
+/// What a KVM host needs of memory, in MiB, for machines with so much, if its first file system has so many bytes.
+pub(super) fn host_memory_mib(machines_mib: u32, files: usize) -> Result<u32> {
+    let files_mib = u32::try_from(files >> 20)?;
+    Ok((machines_mib + 2 * files_mib + OWN_MEMORY_MIB).max(LARGE_PAGES_MIB))
 }
 
 /// The files of a folder, for the host's [`PAYLOAD`].

@@ -14,7 +14,7 @@ use crate::image;
 use crate::lab::HyperV;
 use crate::lab::kvm_host::COMMAND_LINE;
 use crate::lab::kvm_host::PAYLOAD;
-use crate::lab::kvm_host::own_memory_mib;
+use crate::lab::kvm_host::host_memory_mib;
 use crate::lab::launch::Launch;
 use crate::setup::kvm_host;
 use crate::workshop::Workshop;
@@ -54,7 +54,7 @@ pub fn lay_out_nested_host(
         nests: true,
         hyperv: HyperV::default(),
         cpus: 1,
-        memory_mib: largest + own_memory_mib(archive.len())?,
+        memory_mib: host_memory_mib(largest, archive.len())?,
         more: Vec::new(),
         time_limit: Duration::from_hours(24),
     })

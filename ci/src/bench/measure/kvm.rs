@@ -32,6 +32,19 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(3000);
 /// Until the next line, on this machine's clock. A KVM host on a KVM host says nothing until it has booted.
 const LONGEST_SILENCE: Duration = Duration::from_secs(600);
 
+/// What programs are told where QEMU boots them. Its CPUID does not tell how fast the TSC ticks.
+pub const WORDS: &str = "marks=1 tsc-hz=100000000";
+
+/// As Satori's machines have them: a source of entropy, and a disk that is all zeros; notified by port.
+const DEVICES: [&str; 6] = [
+    "-device",
+    "virtio-rng-pci,disable-legacy=on,modern-pio-notify=on",
+    "-drive",
+    "driver=null-co,read-zeroes=on,size=1M,if=none,id=zeros",
+    "-device",
+    "virtio-blk-pci,drive=zeros,disable-legacy=on,modern-pio-notify=on",
+];
+
 /// What there is for the KVM host to run, while it is gathered in a folder.
 #[derive(Debug)]
 pub struct Payload<'a> {
@@ -96,7 +109,7 @@ fn plain(payload: &Payload<'_>, benches: &[Bench]) -> Result<Vec<Run>> {
         let (name, cpus) = (bench.name, bench.cpus);
         Ok(Run {
             name: format!("kvm: {name}"),
-            launch: payload.plain(bench, "marks=1 tsc-hz=100000000")?,
+            launch: payload.plain(bench, WORDS)?,
             figures: figures_of(vec![name], Setting::Kvm, cpus),
         })
     };
@@ -116,8 +129,7 @@ fn satori(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Ru
             continue;
         }
         let names = programs::names(&benches);
-        let machine =
-            |bench: &Bench| bench.machine(&payload.parts.guests, Some("effort=100 kvm-below=1 marks=1"));
+        let machine = |bench: &Bench| bench.machine(&payload.parts.guests, Some("kvm-below=1 marks=1"));
         let machines = benches.iter().map(machine).collect::<Result<Vec<_>>>()?;
         let image = Image {
             satori: payload.parts.satori.clone(),
@@ -147,7 +159,7 @@ impl Payload<'_> {
             hyperv: HyperV::NONE,
             cpus: bench.vcpus()?,
             memory_mib: program.memory_mib,
-            more: Vec::new(),
+            more: DEVICES.map(str::to_owned).to_vec(),
             time_limit: TIME_LIMIT,
         })
     }

@@ -37,7 +37,7 @@ pub fn runs(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<
             continue;
         }
         let names = programs::names(&benches);
-        let launch = |bench| payload.plain(bench, "effort=100 marks=1 tsc-hz=100000000");
+        let launch = |bench| payload.plain(bench, kvm::WORDS);
         let launches = benches.iter().map(launch).collect::<Result<Vec<Launch>>>()?;
         let workshop = payload.parts.workshop;
         let l1 = lay_out_nested_host(workshop, payload.folder, FILE_SYSTEM, &launches)?;

@@ -263,7 +263,8 @@ fn reads_of_an_msr_exit_while_they_are_asked_to_and_each_vcpu_counts_its_own() {
 fn exits_are_those_of_all_vcpus_for_whatever_reason() {
     let mut model = with_exerciser();
     assert_eq!(command(&mut model, EXITS, 0, 0), Some(0));
-    for (vcpu, reason) in [(0, ExitReason::CPUID), (1, ExitReason::CPUID), (1, ExitReason::from_field(5000))] {
+    for (vcpu, reason) in [(0, ExitReason::CPUID), (1, ExitReason::CPUID), (1, ExitReason::from_field(5000))]
+    {
         let _ = model.machine.posts.of(vcpu).exits.0.count(reason);
     }
     assert_eq!(command(&mut model, EXITS, 0, 0), Some(3));
