@@ -50,6 +50,7 @@ pub mod ports;
 pub mod processors;
 pub mod rtc;
 pub mod serial;
+pub mod spinners;
 pub mod start_info;
 pub mod sync;
 pub mod time;

@@ -29,8 +29,6 @@ const UNKNOWN_CALL: u64 = 0x7fff;
 const INVALID_HYPERCALL_CODE: u64 = 2;
 /// -1000 (Linux, `uapi/linux/kvm_para.h`).
 const NOT_IMPLEMENTED: u64 = 1000_u64.wrapping_neg();
-/// CPUID leaf 1, ECX: there is x2APIC mode.
-const X2APIC: u32 = 1 << 21;
 
 /// Ticks of so many rounds of `$body`. R8 counts them; the registers of operands have their values in the first round, and what the
 /// body leaves in them later.
@@ -104,8 +102,7 @@ pub fn measure(bench: &mut Bench) {
 
 /// Changes to x2APIC mode for good.
 pub fn measure_x2apic(bench: &mut Bench) {
-    if cpuid::leaf(1).ecx & X2APIC != 0 {
-        msr::set(msr::APIC_BASE, msr::get(msr::APIC_BASE) | msr::APIC_BASE_EXTD);
+    if LocalApic::into_x2apic().is_some() {
         let msr = Register::END_OF_INTERRUPT.msr();
         let mut eoi = rounds!("wrmsr", in("ecx") msr, in("eax") 0, in("edx") 0);
         bench.measure("x2apic_eoi", Often::AT_WILL, &mut eoi);
