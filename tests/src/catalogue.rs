@@ -75,6 +75,7 @@ pub fn console_output(times: u64) -> impl Iterator<Item = u8> {
 /// What lines of `bench` must not exceed, by name. One tick of the lab's TSC is one instruction.
 pub const BENCH_LIMITS: &[(&str, u64)] = &[
     ("cpuid", 300),
+    ("vmcall", 700),
     ("uart_status", 400),
     ("pit_count", 350),
     ("pm_timer", 350),
@@ -192,8 +193,9 @@ pub const PROGRAMS: &[Program] = &[
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
         // The last of it is no whole large page.
-        .with_memory(65)
+        .with_memory(129)
         .with_disk()
+        .with_hyperv()
         .exercised(),
     // Tests of their own run these, with others beside them or again and again.
     Program::passes("restarts", "a machine that starts again has nothing of the one before").exercised().on(&[]),
@@ -210,10 +212,18 @@ pub const PROGRAMS: &[Program] = &[
     // The leg `kvm` runs it by itself.
     Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),
-    Program::passes("bench_smp", "prints what a flush costs while three other CPUs are in the guest")
+    Program::passes("bench_pair", "prints what it costs that two vCPUs wake each other on one CPU")
+        .with_so_many_vcpus(2)
+        .exercised()
+        .on(&[1]),
+    Program::passes("bench_ipi", "prints what an interrupt costs from one CPU to another that runs")
+        .with_so_many_vcpus(2)
+        .exercised()
+        .on(&[2]),
+    Program::passes("bench_smp", "prints what a flush costs while all other CPUs are in the guest")
         .with_vcpus()
         .exercised()
-        .on(&[VCPUS]),
+        .on(&[VCPUS, 2]),
     Program::passes("prefault", "memory that is there from the start costs no fault")
         .prefaulted()
         .exercised(),
@@ -350,7 +360,11 @@ impl Program {
     }
 
     const fn with_vcpus(self) -> Self {
-        Self { vcpus: VCPUS, cpus: SHARED_MORE_AND_MORE, time_limit_s: 60, ..self }
+        Self { cpus: SHARED_MORE_AND_MORE, ..self.with_so_many_vcpus(VCPUS) }
+    }
+
+    const fn with_so_many_vcpus(self, vcpus: u32) -> Self {
+        Self { vcpus, time_limit_s: 60, ..self }
     }
 
     const fn on(self, cpus: &'static [u32]) -> Self {

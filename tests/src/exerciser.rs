@@ -107,6 +107,13 @@ impl Counters {
 /// The operands are those of the whole machine.
 static ONE_AT_A_TIME: SpinLock = SpinLock::new();
 
+/// Whether there is one. Other machines have no port there, which reads all ones, or have ACPI's events of general purpose, which
+/// read zeros where an operand cannot be read.
+#[must_use]
+pub fn is_there() -> bool {
+    ports::in_u32(COMMAND) <= 1 && ports::in_u32(A) == u32::MAX
+}
+
 /// Gives a command; what it left, or `None` if it was refused.
 pub fn command(command: u32, a: u32, b: u32) -> Option<u32> {
     ONE_AT_A_TIME.with(|| {
@@ -223,6 +230,16 @@ pub fn pretend_rate(numerator: u32, denominator: u32) {
 pub fn restarts() -> u32 {
     value(16, 0, 0)
 }
+
+/// How often all vCPUs of this machine have exited. Between two of these [`EXITS_OF_ASKING`] are of the asking itself.
+#[track_caller]
+#[must_use]
+pub fn exits() -> u32 {
+    value(17, 0, 0)
+}
+
+/// What [`command`] costs: three writes of ports, the last of which is counted already when the command is executed, and two reads.
+pub const EXITS_OF_ASKING: u32 = 5;
 
 #[cfg(test)]
 mod tests {
