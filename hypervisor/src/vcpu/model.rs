@@ -5,6 +5,7 @@
 #![expect(unsafe_code)]
 
 use crate::irqchip::local_apic::LocalApic;
+use crate::irqchip::local_apic::Part;
 use crate::memory::Frames;
 use crate::memory::physical;
 use crate::mmu::GuestMemory;
@@ -179,6 +180,17 @@ impl Model {
         entry(directory, 0, table | TABLE);
         (0..RAM >> 12).for_each(|n| entry(table, n, n << 12 | TABLE));
         entry(table, UNMAPPED >> 12, UNMAPPED);
+    }
+
+    /// With a local APIC of which the processor plays that part, enabled by software. The VMCS knows only of the task priority.
+    pub(crate) fn with_played_apic(mut self, part: Part) -> Self {
+        self.state.apic = self.state.apic.in_frame(frame(), part);
+        if part == Part::TaskPriority {
+            self.guest().settle_apic();
+        }
+        self.enable_apic();
+        self.state.attention = false;
+        self
     }
 
     /// What handlers of exits work on.
