@@ -9,6 +9,7 @@
 //! | APIC-register virtualization, virtual-interrupt delivery | where all four are and may be used, in xAPIC mode |
 
 use crate::irqchip::local_apic::END_OF_INTERRUPT;
+use crate::irqchip::local_apic::Effect;
 use crate::irqchip::local_apic::Part;
 use crate::vcpu::end::End;
 use crate::vcpu::exits;
@@ -122,13 +123,22 @@ impl Guest<'_> {
         let is_eoi = qualification.offset() == END_OF_INTERRUPT
             && qualification.kind() == ApicAccessQualification::WRITE;
         if is_eoi && self.is_at_known_store() {
-            // No time goes into it.
-            let effect = self.state.apic.mmio_write(END_OF_INTERRUPT, 0, 0);
-            self.advance();
-            self.carry_out(effect);
+            self.end_interrupt();
             return Ok(());
         }
         exits::access_apic(self, qualification)
+    }
+
+    fn end_interrupt(&mut self) {
+        self.advance();
+        // The time does not matter to this register.
+        let effect = self.state.apic.mmio_write(END_OF_INTERRUPT, 0, 0);
+        if effect == Effect::None && !self.state.apic.has_requests() {
+            // It has become less busy, and that is all.
+            self.publish_address();
+        } else {
+            self.carry_out(effect);
+        }
     }
 
     /// Whether the instruction is the one that ended an interrupt last. An EOI's value does not matter, and so that instruction
