@@ -151,3 +151,6 @@ impl Guest<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,6 +193,24 @@ impl Model {
         self
     }
 
+    /// A register in the page of which the processor plays a part.
+    pub(crate) fn virtual_apic(&self, offset: u64) -> u32 {
+        // SAFETY: in a frame of the local APIC's own, and nobody has it while this looks.
+        unsafe { self.virtual_apic_pointer(offset).read_volatile() }
+    }
+
+    /// The processor writes there.
+    pub(crate) fn set_virtual_apic(&mut self, offset: u64, value: u32) {
+        // SAFETY: as for `virtual_apic`.
+        unsafe { self.virtual_apic_pointer(offset).write_volatile(value) }
+    }
+
+    fn virtual_apic_pointer(&self, offset: u64) -> *mut u32 {
+        let page = self.state.apic.virtual_page().expect("the processor plays the APIC");
+        assert!(offset < 0x1000 && offset.is_multiple_of(4), "that is no register");
+        physical::pointer(page + offset).cast()
+    }
+
     /// What handlers of exits work on.
     pub(crate) fn guest(&mut self) -> Guest<'_> {
         let vmcs = self.vmcs.activate(&mut self.slot).expect("the slot takes enlightened VMCSs");
