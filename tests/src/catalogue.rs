@@ -86,8 +86,7 @@ pub const BENCH_LIMITS: &[(&str, u64)] = &[
     ("fault_4k", 1500),
     ("fault_2m", 262_144 + 1500),
     ("zap_page", 2000),
-    // An access to memory that Satori has to decode.
-    ("xapic_eoi", 3000),
+    ("xapic_eoi", 400),
 ];
 
 /// The same where the processor plays the local APIC.

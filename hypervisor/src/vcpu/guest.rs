@@ -126,7 +126,7 @@ impl Guest<'_> {
         // Any register of it may have changed what can be delivered, and what it listens to.
         self.state.attention = true;
         self.publish_address();
-        if self.state.apic_played != self.state.apic.virtual_page().is_some() {
+        if self.state.apic_mode != self.state.apic.mode() {
             self.settle_apic();
         }
         match effect {

@@ -110,7 +110,7 @@ pub struct Machine {
     pub cr4_has: u64,
     /// Which MSR accesses exit.
     pub msr_bitmap: MsrBitmap,
-    /// The physical address of the page that the guest has where its local APICs are, if the processor plays them.
+    /// The physical address of the page that the guest has where its local APICs are, if the processor tells accesses to them.
     pub apic_access_page: Option<u64>,
     /// What tells the guest of itself as QEMU would; every machine has it but those of tests.
     pub fw_cfg: Option<Mutex<FwCfg>>,
@@ -319,7 +319,7 @@ impl Machine {
     #[must_use]
     pub fn device_page(&self, address: GuestPhysical, apic: &LocalApic) -> Option<DevicePage> {
         match address.0 & !(FRAME - 1) {
-            // Where the processor plays it, there is a page that it knows.
+            // Where the processor tells accesses to it, there is a page that it knows.
             LOCAL_APIC_BASE if apic.mode() == Mode::Xapic && self.apic_access_page.is_none() => {
                 Some(DevicePage::LocalApic)
             }

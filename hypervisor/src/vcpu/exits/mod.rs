@@ -46,7 +46,8 @@ pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
             guest.apic_written();
             Ok(())
         }
-        ExitReason::INTERRUPT_WINDOW | ExitReason::NMI_WINDOW => {
+        ExitReason::APIC_ACCESS => guest.access_apic(),
+        ExitReason::INTERRUPT_WINDOW | ExitReason::NMI_WINDOW | ExitReason::TPR_BELOW_THRESHOLD => {
             guest.state.attention = true;
             Ok(())
         }
@@ -58,7 +59,6 @@ pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
 fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     match reason {
         ExitReason::CONTROL_REGISTER => return control_register::handle(guest),
-        ExitReason::APIC_ACCESS => return guest.access_apic(),
         ExitReason::VIRTUALIZED_EOI => guest.end_played_interrupt(),
         ExitReason::XSETBV => xsetbv::handle(guest),
         // PAUSE, or a loop of it: the exit comes instead of the instruction (SDM vol. 3, "Instructions That Cause VM Exits
