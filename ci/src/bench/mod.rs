@@ -2,8 +2,13 @@
 //! `cargo x bench`: what things cost with Satori and with KVM, counted in instructions by the same emulator with the same
 //! guests.
 
+pub mod code;
+pub mod cost;
 pub mod figures;
+pub mod footprint;
 mod measure;
+pub mod operations;
+pub mod tables;
 
 use anyhow::Result;
 
@@ -25,6 +30,6 @@ pub struct Options {
 /// When something cannot be had, built or run.
 pub fn bench(workshop: &Workshop, options: &Options) -> Result<bool> {
     let figures = measure::measure(workshop, options)?;
-    println!("{figures:#?}");
+    print!("{}", tables::all(&figures));
     Ok(true)
 }
