@@ -16,6 +16,17 @@ use crate::bench::code;
 use crate::bench::code::Code;
 use crate::bench::tables;
 
+/// Sizes in KiB, in the order in which they are shown, and what they are for people.
+const KNOWN: [(&str, &str); 7] = [
+    ("image_file_kib", "image, file"),
+    ("image_loaded_kib", "image, what is loaded of it"),
+    ("satori_kib_1_cpu", "Satori at rest, 1 CPU"),
+    ("satori_kib_4_cpus", "Satori at rest, 4 CPUs"),
+    ("vm_kib_1_vcpu", "a VM beside its memory, 1 vCPU"),
+    ("vm_kib_4_vcpus", "a VM beside its memory, 4 vCPUs"),
+    ("vcpu_kib", "each further vCPU"),
+];
+
 /// Sizes by name.
 pub type Footprint = BTreeMap<String, u64>;
 
@@ -66,7 +77,9 @@ fn named(code: Code, of: &str) -> [(String, u64); 3] {
 /// Sizes for people.
 pub fn table(footprint: &Footprint) -> Table {
     let mut table = tables::table(["what", "size", ""]);
-    for (name, size) in footprint {
+    let mut sorted: Vec<(&String, &u64)> = footprint.iter().collect();
+    sorted.sort_by_key(|(name, _)| KNOWN.iter().position(|(known, _)| known == name).unwrap_or(KNOWN.len()));
+    for (name, size) in sorted {
         let (words, unit) = words(name);
         table.add_row([words, size.to_string(), unit.to_owned()]);
     }
@@ -75,15 +88,6 @@ pub fn table(footprint: &Footprint) -> Table {
 
 /// What a name means, and the unit.
 fn words(name: &str) -> (String, &'static str) {
-    const KNOWN: [(&str, &str); 7] = [
-        ("image_file_kib", "image, file"),
-        ("image_loaded_kib", "image, what is loaded of it"),
-        ("satori_kib_1_cpu", "Satori at rest, 1 CPU"),
-        ("satori_kib_4_cpus", "Satori at rest, 4 CPUs"),
-        ("vm_kib_1_vcpu", "a VM beside its memory, 1 vCPU"),
-        ("vm_kib_4_vcpus", "a VM beside its memory, 4 vCPUs"),
-        ("vcpu_kib", "each further vCPU"),
-    ];
     if let Some((_, words)) = KNOWN.into_iter().find(|(known, _)| *known == name) {
         return (words.into(), "KiB");
     }

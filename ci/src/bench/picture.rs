@@ -38,8 +38,10 @@ const WIDTH: u32 = 900;
 const ROW: u32 = 40;
 const AROUND: u32 = 110;
 const NAMES: u32 = 260;
-/// Between a bar and the middle of its row, its far edge, and the middle of its number.
+/// From the middle of a row to the far edge of a bar, where the row is 1.
 const EDGE: f64 = 0.38;
+/// Between a bar and its number, as a factor on the scale.
+const GAP: f64 = 1.03;
 const FONT: &str = "sans-serif";
 
 /// Bars of one panel: operations, and what they cost with Satori and with KVM.
@@ -81,6 +83,13 @@ fn panel(heading: &'static str, figures: &Figures, settings: [Setting; 2]) -> Pa
 }
 
 impl Panel {
+    /// Where the scale begins, a power of ten that leaves a bar to each cost, and the highest cost.
+    fn range(&self) -> (f64, f64) {
+        let costs = || self.rows.iter().flat_map(|(_, costs)| costs).map(|cost| (*cost).max(1) as f64);
+        let (least, most) = (costs().fold(f64::MAX, f64::min), costs().fold(1.0, f64::max));
+        (10_f64.powf((least / 2.0).log10().floor()).max(1.0), most)
+    }
+
     fn height(&self) -> u32 {
         AROUND + ROW * u32::try_from(self.rows.len()).unwrap_or_default()
     }
@@ -101,15 +110,16 @@ fn draw_all(area: &DrawingArea<SVGBackend<'_>, Shift>, panels: &[Panel]) -> Resu
 
 fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Result<(), Box<dyn Error>> {
     let rows = panel.rows.len();
-    let most = panel.rows.iter().flat_map(|(_, costs)| costs).copied().max().unwrap_or(1);
+    let (least, most) = panel.range();
     let text = |size: u32| (FONT, size).into_font().color(&INK);
     let mut chart = ChartBuilder::on(area)
         .margin(15)
+        .margin_right(40)
         .caption(panel.heading, text(20))
         .x_label_area_size(30)
         .y_label_area_size(NAMES)
         // Room for the number behind the longest bar.
-        .build_cartesian_2d((1.0..most as f64 * 4.0).log_scale(), rows as f64..0.0)?;
+        .build_cartesian_2d((least..most * 4.0).log_scale(), rows as f64..0.0)?;
     chart
         .configure_mesh()
         .disable_y_mesh()
@@ -123,7 +133,7 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Resul
         .draw()?;
     for (index, (words, costs)) in panel.rows.iter().enumerate() {
         let middle = index as f64 + 0.5;
-        let (left, y) = chart.backend_coord(&(1.0, middle));
+        let (left, y) = chart.backend_coord(&(least, middle));
         let name = text(14).pos(Pos::new(HPos::Right, VPos::Center));
         // Names stand left of the chart, on the picture itself.
         let (x0, y0) = area.get_base_pixel();
@@ -131,12 +141,16 @@ fn draw_panel(area: &DrawingArea<SVGBackend<'_>, Shift>, panel: &Panel) -> Resul
         for (cost, colour, far, who) in
             [(costs[0], SATORI, middle - EDGE, "Satori"), (costs[1], KVM, middle + EDGE, "KVM")]
         {
-            let cost_on_scale = cost.max(1) as f64;
-            let bar = Rectangle::new([(1.0, middle), (cost_on_scale, far)], colour.filled());
+            let cost_on_scale = (cost as f64).max(least);
+            let bar = Rectangle::new([(least, middle), (cost_on_scale, far)], colour.filled());
             let number = text(12).pos(Pos::new(HPos::Left, VPos::Center));
-            let told = format!(" {who} {}", tables::count(cost));
+            let told = format!("{who} {}", tables::count(cost));
             chart.draw_series([bar])?;
-            chart.draw_series([Text::new(told, (cost_on_scale, f64::midpoint(middle, far)), number)])?;
+            chart.draw_series([Text::new(
+                told,
+                (cost_on_scale * GAP, f64::midpoint(middle, far)),
+                number,
+            )])?;
         }
     }
     Ok(())

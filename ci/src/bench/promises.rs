@@ -32,16 +32,23 @@ pub struct Promise<'a> {
 
 /// All promises of the document.
 pub fn all(text: &str) -> Vec<Promise<'_>> {
-    let mut promises = Vec::new();
+    rows(text).filter_map(|(_, promise)| promise).collect()
+}
+
+/// The lines of the document, and the promises that are on them.
+fn rows(text: &str) -> impl Iterator<Item = (&str, Option<Promise<'_>>)> {
     let mut header = Vec::new();
-    for line in text.lines() {
-        match cells(line) {
-            None => header.clear(),
-            Some(cells) if header.is_empty() => header = cells,
-            Some(cells) => promises.extend(promise(&header, &cells)),
+    text.lines().map(move |line| {
+        let Some(cells) = cells(line) else {
+            header.clear();
+            return (line, None);
+        };
+        if header.is_empty() {
+            header = cells;
+            return (line, None);
         }
-    }
-    promises
+        (line, promise(&header, &cells))
+    })
 }
 
 /// The cells of a line, if it is a row of a table.
@@ -80,6 +87,20 @@ impl<'a> Promise<'a> {
             .map(Measurement::parse)
             .collect::<Result<_>>()
             .with_context(|| format!("promise {}", self.number))
+    }
+
+    /// Its row with these figures, if it has any of them.
+    fn row(&self, figures: &Figures) -> Result<Option<String>> {
+        let Self { number, words, held_by, .. } = self;
+        let measurements = self.measurements()?;
+        if self.measured.is_none() || measurements.is_empty() {
+            return Ok(None);
+        }
+        let told: Option<Vec<String>> = measurements.iter().map(|of| of.told(figures)).collect();
+        let told = told.with_context(|| {
+            format!("SPECIFICATION.md, promise {number}, names something that was not measured: {held_by}")
+        })?;
+        Ok(Some(format!("| {number} | {words} | {} | {held_by} |", told.join("; "))))
     }
 
     /// The numbers behind each "at most" of what is promised.
@@ -177,22 +198,11 @@ impl<'a> Measurement<'a> {
 /// # Errors
 /// When it names something that is no measurement, or was not measured.
 pub fn fill(text: &str, figures: &Figures) -> Result<String> {
-    let mut filled = text.to_owned();
-    for promise in all(text) {
-        let measurements = promise.measurements()?;
-        let Some(measured) = promise.measured.filter(|_| !measurements.is_empty()) else { continue };
-        let told: Option<Vec<String>> = measurements.iter().map(|of| of.told(figures)).collect();
-        let told = told.with_context(|| {
-            format!(
-                "SPECIFICATION.md, promise {}, names something that was not measured: {}",
-                promise.number, promise.held_by
-            )
-        })?;
-        let row = |measured: &str| {
-            format!("| {} | {} | {measured} | {} |", promise.number, promise.words, promise.held_by)
-        };
-        // A row's number is its own, so that there is one such row.
-        filled = filled.replacen(&row(measured), &row(&told.join("; ")), 1);
+    let mut filled = String::new();
+    for (line, promise) in rows(text) {
+        let row = promise.map(|promise| promise.row(figures)).transpose()?.flatten();
+        filled.push_str(row.as_deref().unwrap_or(line));
+        filled.push('\n');
     }
     Ok(filled)
 }
@@ -207,7 +217,7 @@ mod tests {
 | | promise | measured | held by |
 |---|---|---|---|
 | 1 | A CPUID takes at most 300, and at most 2.5 of another | 1; 2 | `bench cpuid`, `bench satori-on-kvm cpuid transitions` |
-| 2 | It is small: at most 8192 KiB | 7 | `bench footprint satori_kib_1_cpu` |
+| 2 | It is small: at most 8192 KiB | | `bench footprint satori_kib_1_cpu` |
 | 3 | By hand | 12 | `guest::cpuid` |
 
 | | no promise | at all |
