@@ -129,15 +129,18 @@ fn both(version: &str, accepted: &Figures, measured: &Figures) -> String {
 
 /// Sorts the quantities of a figure into what is worse and what is better.
 fn judge(before: &Figure, now: Option<&Figure>, comparison: &mut Comparison) {
-    let instructions = |figure: &Figure| Some(figure.instructions as f64);
-    let quantities: [(&str, fn(&Figure) -> Option<f64>, f64); 3] = [
-        ("instructions", instructions, FEW_INSTRUCTIONS),
-        ("exits", |figure| figure.exits, FEW_EXITS),
-        ("transitions", |figure| figure.transitions, FEW_EXITS),
+    let quantities = [
+        (
+            "instructions",
+            Some(before.instructions as f64),
+            now.map(|now| now.instructions as f64),
+            FEW_INSTRUCTIONS,
+        ),
+        ("exits", before.exits, now.and_then(|now| now.exits), FEW_EXITS),
+        ("transitions", before.transitions, now.and_then(|now| now.transitions), FEW_EXITS),
     ];
-    for (quantity, of, few) in quantities {
-        let Some(accepted) = of(before) else { continue };
-        let now = now.and_then(of);
+    for (quantity, accepted, now, few) in quantities {
+        let Some(accepted) = accepted else { continue };
         let what = format!("{} {}", before.setting, before.operation);
         let change = Change { what, quantity, before: accepted, now };
         let slack = (accepted * TOLERANCE).max(few);

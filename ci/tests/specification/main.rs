@@ -10,14 +10,10 @@ use std::path::Path;
 use anyhow::Result;
 use ci::bench::baseline;
 use ci::bench::figures::Figures;
-use ci::bench::figures::Setting;
 use ci::bench::footprint;
 use ci::bench::promises;
 use ci::bench::promises::Measurement;
 use ci::bench::promises::Promise;
-use ci::bench::promises::Quantity;
-use tests::catalogue::BENCH_LIMITS;
-use tests::catalogue::NESTED_BENCH_LIMITS;
 
 use names::Names;
 
@@ -69,51 +65,11 @@ fn unheld(promise: &Promise<'_>, names: &Names) -> Vec<String> {
     complaints
 }
 
-#[test]
-fn promises_are_numbered_from_one_on() {
-    let text = document().unwrap();
-    assert!(!promises::all(&text).is_empty());
-    assert_eq!(misnumbered(&text), Vec::<String>::new());
-}
-
-#[test]
-fn each_promise_names_what_holds_it_and_that_is_there() {
-    let names = Names::of_tree(root()).unwrap();
-    assert_eq!(complaints(|promise| Ok(unheld(promise, &names))).unwrap(), Vec::<String>::new());
-}
-
-#[test]
-fn what_is_measured_is_an_operation_or_a_size() {
-    let complaints = complaints(|promise| promise.measurements().map(|_| Vec::new()));
-    complaints.unwrap();
-}
-
 /// The limit of each thing that a promise says is measured.
 fn limits<'a>(promise: &Promise<'a>) -> Result<Vec<(Measurement<'a>, f64)>> {
     let (measurements, limits) = (promise.measurements()?, promise.limits());
     let limit = |index: usize| limits.get(index).or(limits.last()).copied();
     Ok(measurements.into_iter().enumerate().filter_map(|(index, of)| Some((of, limit(index)?))).collect())
-}
-
-#[test]
-fn limits_are_those_that_the_guest_programs_are_held_to() {
-    let differing = |promise: &Promise<'_>| {
-        let limits = limits(promise)?;
-        let of_bench = limits.into_iter().filter_map(|(measurement, limit)| match measurement {
-            Measurement::Operation { name, setting, quantity: Quantity::Instructions } => {
-                let held_to = match setting {
-                    Setting::Satori => BENCH_LIMITS,
-                    Setting::SatoriOnKvm => NESTED_BENCH_LIMITS,
-                    _ => return None,
-                };
-                let (_, held) = held_to.iter().find(|(operation, _)| *operation == name)?;
-                (*held as f64 != limit).then(|| format!("{name} is held to {held}, not to {limit}"))
-            }
-            _ => None,
-        });
-        Ok(of_bench.collect())
-    };
-    assert_eq!(complaints(differing).unwrap(), Vec::<String>::new());
 }
 
 /// What exceeds its limit in these figures.
@@ -128,47 +84,97 @@ fn broken(figures: &Figures) -> Vec<String> {
     complaints(of_promise).unwrap()
 }
 
-#[test]
-fn what_was_accepted_keeps_what_is_promised() {
-    if baseline::file(root()).exists() {
-        assert_eq!(broken(&baseline::read(root()).unwrap()), Vec::<String>::new());
-    }
-}
+#[cfg(test)]
+mod tests {
+    use ::tests::catalogue::BENCH_LIMITS;
+    use ::tests::catalogue::NESTED_BENCH_LIMITS;
+    use ci::bench::figures::Setting;
+    use ci::bench::promises::Quantity;
 
-#[test]
-fn the_trusted_base_is_as_small_as_promised() {
-    let mut figures = Figures { footprint: footprint::of_code(root()).unwrap(), ..Figures::default() };
-    assert_eq!(broken(&figures), Vec::<String>::new());
-    figures.footprint.insert("unsafe_lines".into(), 1_000_000);
-    assert_eq!(broken(&figures).len(), 1, "a limit that is exceeded is noticed");
-}
+    use super::*;
 
-#[test]
-fn a_name_that_is_not_in_the_tree_is_noticed() {
-    let names = Names::of_tree(root()).unwrap();
-    let held_by = |held_by| Promise { number: "1", words: "", measured: None, held_by };
-    for good in
-        ["`guest::cpuid`", "`fuzz decoder`", "`kvm without_evmcs::cpuid`", "`schedule::{queue,budget}`"]
-    {
-        assert_eq!(unheld(&held_by(good), &names), Vec::<String>::new());
+    #[test]
+    fn promises_are_numbered_from_one_on() {
+        let text = document().unwrap();
+        assert!(!promises::all(&text).is_empty());
+        assert_eq!(misnumbered(&text), Vec::<String>::new());
     }
-    for bad in [
-        "nothing",
-        "`guest::nothing`",
-        "`nowhere::cpuid`",
-        "`kvm without_nothing::cpuid`",
-        "`linux::nothing_…`",
-        "`guest::{cpuid,nothing}`",
-        "`mmu::flush::nothing`",
-        "`nothing`",
-        "`fuzz nothing`",
-    ] {
-        assert_eq!(unheld(&held_by(bad), &names).len(), 1, "{bad}");
-    }
-}
 
-#[test]
-fn a_gap_between_numbers_is_noticed() {
-    let text = "| | promise | held by |\n|---|---|---|\n| 1 | a | `b` |\n| 3 | c | `d` |\n";
-    assert_eq!(misnumbered(text), ["\"3\" is promise 2"]);
+    #[test]
+    fn each_promise_names_what_holds_it_and_that_is_there() {
+        let names = Names::of_tree(root()).unwrap();
+        assert_eq!(complaints(|promise| Ok(unheld(promise, &names))).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_measured_is_an_operation_or_a_size() {
+        let complaints = complaints(|promise| promise.measurements().map(|_| Vec::new()));
+        complaints.unwrap();
+    }
+
+    #[test]
+    fn limits_are_those_that_the_guest_programs_are_held_to() {
+        let differing = |promise: &Promise<'_>| {
+            let limits = limits(promise)?;
+            let of_bench = limits.into_iter().filter_map(|(measurement, limit)| match measurement {
+                Measurement::Operation { name, setting, quantity: Quantity::Instructions } => {
+                    let held_to = match setting {
+                        Setting::Satori => BENCH_LIMITS,
+                        Setting::SatoriOnKvm => NESTED_BENCH_LIMITS,
+                        _ => return None,
+                    };
+                    let (_, held) = held_to.iter().find(|(operation, _)| *operation == name)?;
+                    (*held as f64 != limit).then(|| format!("{name} is held to {held}, not to {limit}"))
+                }
+                _ => None,
+            });
+            Ok(of_bench.collect())
+        };
+        assert_eq!(complaints(differing).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_accepted_keeps_what_is_promised() {
+        if baseline::file(root()).exists() {
+            assert_eq!(broken(&baseline::read(root()).unwrap()), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn the_trusted_base_is_as_small_as_promised() {
+        let mut figures = Figures { footprint: footprint::of_code(root()).unwrap(), ..Figures::default() };
+        assert_eq!(broken(&figures), Vec::<String>::new());
+        figures.footprint.insert("unsafe_lines".into(), 1_000_000);
+        assert_eq!(broken(&figures).len(), 1, "a limit that is exceeded is noticed");
+    }
+
+    #[test]
+    fn a_name_that_is_not_in_the_tree_is_noticed() {
+        let names = Names::of_tree(root()).unwrap();
+        let held_by = |held_by| Promise { number: "1", words: "", measured: None, held_by };
+        for good in
+            ["`guest::cpuid`", "`fuzz decoder`", "`kvm without_evmcs::cpuid`", "`schedule::{queue,budget}`"]
+        {
+            assert_eq!(unheld(&held_by(good), &names), Vec::<String>::new());
+        }
+        for bad in [
+            "nothing",
+            "`guest::nothing`",
+            "`nowhere::cpuid`",
+            "`kvm without_nothing::cpuid`",
+            "`linux::nothing_…`",
+            "`guest::{cpuid,nothing}`",
+            "`mmu::flush::nothing`",
+            "`nothing`",
+            "`fuzz nothing`",
+        ] {
+            assert_eq!(unheld(&held_by(bad), &names).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_gap_between_numbers_is_noticed() {
+        let text = "| | promise | held by |\n|---|---|---|\n| 1 | a | `b` |\n| 3 | c | `d` |\n";
+        assert_eq!(misnumbered(text), ["\"3\" is promise 2"]);
+    }
 }
