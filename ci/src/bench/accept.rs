@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::bench::baseline;
 use crate::bench::cost;
 use crate::bench::figures::Figures;
+use crate::bench::figures::Setting;
 use crate::bench::picture;
 use crate::bench::promises;
 use crate::bench::tables;
@@ -56,30 +57,27 @@ fn readme(text: &str, figures: &Figures) -> Result<String> {
 }
 
 fn section(figures: &Figures) -> String {
-    let one_level = tables::one_level(figures, |operation| operation.is_telling);
-    let nested = tables::nested(figures, |operation| operation.is_telling);
-    let whole = tables::whole_guests(figures);
-    let versions = tables::versions(figures);
+    let operations = tables::markdown(&tables::in_short(figures));
+    let guests = tables::markdown(&tables::whole_guests(figures));
+    let (versions, estimate) = (tables::versions(figures), estimate(figures));
     format!(
-        "One level, instructions and VM exits:\n\n{one_level}\n\n\
-         Nested, on KVM with Hyper-V's interface, instructions of all levels and transitions to L0:\n\n{nested}\n\n\
-         Whole guests, instructions:\n\n{whole}\n\n\
-         ![The same as bars]({PICTURE})\n\n{versions}\n{}\n",
-        cost_of(figures)
+        "Instructions for one operation; on the right nested, on KVM with Hyper-V's interface, instructions of all levels and \
+         transitions to L0:\n\n{operations}\n\n\
+         Instructions of whole guests:\n\n{guests}\n\n\
+         ![The same as bars, Satori beside KVM]({PICTURE})\n\n{estimate}{versions}\n"
     )
 }
 
-/// A sentence on what a CPUID might cost on a real machine.
-fn cost_of(figures: &Figures) -> String {
-    use crate::bench::figures::Setting;
+/// A sentence on what a CPUID might cost on a real machine, and an end of line.
+fn estimate(figures: &Figures) -> String {
     let cycles = |setting| figures.find("cpuid", setting, 1).and_then(cost::estimated_cycles);
-    match (cycles(Setting::SatoriOnKvm), cycles(Setting::KvmOnKvm)) {
-        (Some(ours), Some(theirs)) => format!(
-            "An estimate, from published figures, of what a nested CPUID would take on a real machine: {ours} cycles, and {theirs} \
-             with KVM; [docs/benchmarks.md](docs/benchmarks.md) says how that comes about."
-        ),
-        _ => String::new(),
-    }
+    let (Some(ours), Some(theirs)) = (cycles(Setting::SatoriOnKvm), cycles(Setting::KvmOnKvm)) else {
+        return String::new();
+    };
+    format!(
+        "An estimate of what a nested CPUID would take on a real machine, from published figures: {ours} cycles with Satori, {theirs} \
+         with KVM; [docs/benchmarks.md](docs/benchmarks.md) says how that comes about.\n"
+    )
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use crate::bench::footprint;
 use crate::bench::operations;
 use crate::bench::operations::EMPTY;
 use crate::bench::operations::Group;
-use crate::bench::operations::Operation;
 
 /// From here on a count is told in millions.
 const MILLIONS: u64 = 10_000_000;
@@ -26,10 +25,10 @@ const SEVERAL_CPUS: &str =
 #[must_use]
 pub fn all(figures: &Figures) -> String {
     let parts = [
-        ("One level: instructions, and VM exits, of one operation:", one_level(figures, |_| true)),
+        ("One level: instructions, and VM exits, of one operation:", one_level(figures)),
         (
             "Nested, on KVM with Hyper-V's interface: instructions of all levels, and transitions to L0:",
-            nested(figures, |_| true),
+            nested(figures),
         ),
         ("Estimated cycles on a real machine:", estimates(figures)),
         (SEVERAL_CPUS, several_cpus(figures)),
@@ -56,9 +55,9 @@ pub fn versions(figures: &Figures) -> String {
 }
 
 /// What operations cost with Satori and with KVM, each alone on the emulated machine.
-pub fn one_level(figures: &Figures, is_wanted: fn(&Operation) -> bool) -> Table {
+fn one_level(figures: &Figures) -> Table {
     let mut table = table(["operation", "Satori", "exits", "KVM", "exits", "KVM / Satori"]);
-    for operation in operations::of_group(Group::Operation).filter(|operation| is_wanted(operation)) {
+    for operation in operations::of_group(Group::Operation) {
         let of = |setting| figures.find(operation.name, setting, 1);
         let (satori, kvm) = (of(Setting::Satori), of(Setting::Kvm));
         if satori.or(kvm).is_some() {
@@ -76,7 +75,7 @@ pub fn one_level(figures: &Figures, is_wanted: fn(&Operation) -> bool) -> Table 
 }
 
 /// What they cost with Satori on KVM, and with KVM there in its place.
-pub fn nested(figures: &Figures, is_wanted: fn(&Operation) -> bool) -> Table {
+fn nested(figures: &Figures) -> Table {
     const SETTINGS: [Setting; 4] = [
         Setting::SatoriOnKvm,
         Setting::SatoriOnKvmWithoutEvmcs,
@@ -96,7 +95,7 @@ pub fn nested(figures: &Figures, is_wanted: fn(&Operation) -> bool) -> Table {
         "KVM / Satori",
         "without eVMCS",
     ]);
-    for operation in operations::of_group(Group::Operation).filter(|operation| is_wanted(operation)) {
+    for operation in operations::of_group(Group::Operation) {
         let found = SETTINGS.map(|setting| figures.find(operation.name, setting, 1));
         if found.iter().any(Option::is_some) {
             let mut row = vec![operation.words.to_owned()];
@@ -108,6 +107,53 @@ pub fn nested(figures: &Figures, is_wanted: fn(&Operation) -> bool) -> Table {
         }
     }
     table
+}
+
+/// Of the most telling operations, one level and nested with eVMCS in one table.
+pub fn in_short(figures: &Figures) -> Table {
+    let mut table = table([
+        "operation",
+        "Satori",
+        "KVM",
+        "KVM / Satori",
+        "nested: Satori",
+        "to L0",
+        "nested: KVM",
+        "to L0",
+        "KVM / Satori",
+    ]);
+    for operation in operations::of_group(Group::Operation).filter(|operation| operation.is_telling) {
+        let of = |setting| figures.find(operation.name, setting, 1);
+        let (satori, kvm) = (of(Setting::Satori), of(Setting::Kvm));
+        let (nested, peer) = (of(Setting::SatoriOnKvm), of(Setting::KvmOnKvm));
+        if [satori, kvm, nested, peer].iter().any(Option::is_some) {
+            table.add_row([
+                operation.words.to_owned(),
+                instructions(satori),
+                instructions(kvm),
+                ratio(kvm, satori),
+                instructions(nested),
+                rate(nested.and_then(|figure| figure.transitions)),
+                instructions(peer),
+                rate(peer.and_then(|figure| figure.transitions)),
+                ratio(peer, nested),
+            ]);
+        }
+    }
+    table
+}
+
+/// A table as Markdown that keeps numbers at the right.
+pub fn markdown(table: &Table) -> String {
+    let text = table.to_string();
+    let is_rule = |line: &str| line.chars().all(|c| c == '|' || c == '-');
+    let lines = text.lines().map(|line| {
+        let Some((first, numbers)) = line.strip_prefix('|').and_then(|line| line.split_once('|')) else {
+            return line.to_owned();
+        };
+        if is_rule(line) { format!("|{first}|{}", numbers.replace("-|", ":|")) } else { line.to_owned() }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// What they might cost on a real machine.
@@ -275,7 +321,7 @@ mod tests {
 
     #[test]
     fn one_level_stands_beside_kvm_with_its_ratio() {
-        let table = one_level(&made_up::figures(), |_| true).to_string();
+        let table = one_level(&made_up::figures()).to_string();
         assert_eq!(row(&table, "CPUID"), ["200", "1.00", "1250", "1.00", "6.25"]);
         assert_eq!(row(&table, "removal of a page's mapping"), ["1437", "", "", "", ""]);
         assert!(!table.contains("VMCALL"), "what was not measured is left out\n{table}");
@@ -283,9 +329,19 @@ mod tests {
 
     #[test]
     fn nested_stands_beside_kvm_in_its_place() {
-        let table = nested(&made_up::figures(), |_| true).to_string();
+        let table = nested(&made_up::figures()).to_string();
         let expected = ["10300", "2.00", "15000", "6.00", "14513", "2.00", "17319", "8.00", "1.41", "1.15"];
         assert_eq!(row(&table, "CPUID"), expected);
+    }
+
+    #[test]
+    fn in_short_both_stand_in_one_table_and_only_what_tells_most() {
+        let table = markdown(&in_short(&made_up::figures()));
+        let expected = ["200", "1250", "6.25", "10300", "2.00", "14513", "2.00", "1.41"];
+        assert_eq!(row(&table, "CPUID"), expected);
+        assert!(!table.contains("mapping"), "{table}");
+        let rule = table.lines().nth(1).unwrap();
+        assert!(rule.starts_with("|--") && rule.matches("-:|").count() == expected.len(), "{table}");
     }
 
     #[test]
