@@ -33,7 +33,7 @@ const TIME_TO_POWER_OFF: Duration = Duration::from_secs(30);
 /// # Errors
 /// When one of them fails, or nothing comes from it.
 pub fn satori(parts: &Parts<'_>, benches: &[Bench], cpus: u32) -> Result<Vec<Figure>> {
-    let machine = |bench: &Bench| bench.machine(&parts.guests, None);
+    let machine = |bench: &Bench| bench.machine(&parts.guests, None, 1);
     let machines = benches.iter().map(machine).collect::<Result<Vec<VirtualMachine>>>()?;
     let image = Image {
         satori: parts.satori.clone(),
@@ -46,20 +46,16 @@ pub fn satori(parts: &Parts<'_>, benches: &[Bench], cpus: u32) -> Result<Vec<Fig
     let memory_mib = image.machine_memory_mib()?;
     let machine = Machine { iso, processor: Processor::default(), cpus, memory_mib };
     let names = programs::names(benches);
-    let step = Step::start(format!("measuring satori on {cpus} CPUs: {}", names.join(", ")));
+    let step = Step::start(format!("measuring {} on {cpus} CPU(s): {}", Setting::Satori, names.join(", ")));
     let mut session = machine.boot(parts.workshop)?;
     let figures = follow(&mut session, &names, cpus);
-    let figures = keeping_files(figures, "satori", || session.keep_files())?;
+    let figures = keeping_files(figures, Setting::Satori.name(), || session.keep_files())?;
     step.done();
     Ok(figures)
 }
 
 fn follow(session: &mut Session, names: &[&str], cpus: u32) -> Result<Vec<Figure>> {
     let lines = lines::to_the_end(session, LONGEST_SILENCE)?;
-    let mut figures = Vec::new();
-    for lines in lines::of_each(&lines, names)? {
-        figures.extend(lines::figures(lines, Setting::Satori, cpus)?);
-    }
     session.wait_for_power_off(TIME_TO_POWER_OFF)?;
-    Ok(figures)
+    lines::figures(&lines, names, Setting::Satori, cpus)
 }

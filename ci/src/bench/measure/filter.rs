@@ -20,12 +20,13 @@ impl Filter<'_> {
     }
 
     fn wants(self, setting: Setting, operation: &str) -> bool {
-        self.0.is_none_or(|part| operation.contains(part) || name(setting).contains(part))
+        self.0.is_none_or(|part| operation.contains(part) || setting.name().contains(part))
     }
-}
 
-fn name(setting: Setting) -> String {
-    serde_json::to_string(&setting).unwrap_or_default()
+    /// Whether Satori's own size is asked for.
+    pub fn wants_footprint(self) -> bool {
+        self.0.is_none_or(|part| "footprint".contains(part))
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! The settings on a KVM host: programs as guests of KVM itself, of Satori on KVM, and of KVM on KVM.
 
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -24,7 +25,11 @@ use crate::lab::Console;
 use crate::lab::HyperV;
 use crate::lab::KvmHost;
 use crate::lab::Launch;
+use crate::lab::Run;
 use crate::progress::Step;
+
+/// An exit takes a hundred times as long as without KVM below Satori, and programs have limits in time.
+const TIME_FACTOR: u32 = 10;
 
 /// For all that one QEMU runs, on the KVM host's clock.
 pub const TIME_LIMIT: Duration = Duration::from_secs(3000);
@@ -54,17 +59,17 @@ pub struct Payload<'a> {
     pub folder: &'a Path,
 }
 
-/// Makes figures of the lines that came.
-pub type Reading = Box<dyn Fn(&[String]) -> Result<Vec<Figure>>>;
+/// Follows a run to its end, and makes figures of what it tells.
+pub type Follow = Box<dyn Fn(&mut Run<'_>) -> Result<Vec<Figure>>>;
 
-/// One run of QEMU.
-pub struct Run {
+/// What one run of QEMU measures.
+pub struct Measurement {
     /// What is run, and where, for people.
     pub name: String,
     /// How.
     pub launch: Launch,
     /// What it tells.
-    pub figures: Reading,
+    pub follow: Follow,
 }
 
 /// What programs tell on a KVM host with so many CPUs, in all settings that `filter` wants.
@@ -74,76 +79,74 @@ pub struct Run {
 pub fn measure(parts: &Parts<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Figure>> {
     let folder = tempfile::tempdir_in(parts.workshop.target())?;
     let payload = Payload { parts, folder: folder.path() };
-    let mut runs = plain(&payload, &programs::wanted(filter, Setting::Kvm, cpus))?;
-    runs.extend(satori(&payload, filter, cpus)?);
-    runs.extend(peer::runs(&payload, filter, cpus)?);
-    let Some(memory_mib) = runs.iter().map(|run| run.launch.memory_mib).max() else {
+    let mut measurements = plain(&payload, &programs::wanted(filter, Setting::Kvm, cpus))?;
+    measurements.extend(satori(&payload, filter, cpus)?);
+    measurements.extend(peer::measurements(&payload, filter, cpus)?);
+    let Some(memory_mib) = measurements.iter().map(|measurement| measurement.launch.memory_mib).max() else {
         return Ok(Vec::new());
     };
     let mut host = KvmHost::boot(parts.workshop, folder.path(), memory_mib, cpus)?;
     let mut figures = Vec::new();
-    for run in &runs {
-        let step = Step::start(format!("measuring {}", run.name));
-        match follow(&mut host, run) {
+    for Measurement { name, launch, follow } in &measurements {
+        if parts.given_up.load(Relaxed) {
+            break;
+        }
+        let step = Step::start(format!("measuring {name}"));
+        match run(&mut host, launch, follow) {
             Ok(more) => figures.extend(more),
-            failed => return keeping_files(failed, &run.name, || host.keep_files()),
+            failed => return keeping_files(failed, name, || host.keep_files()),
         }
         step.done();
     }
     Ok(figures)
 }
 
-fn follow(host: &mut KvmHost, run: &Run) -> Result<Vec<Figure>> {
+fn run(host: &mut KvmHost, launch: &Launch, follow: &Follow) -> Result<Vec<Figure>> {
     ensure!(host.is_emulated(), "on this machine's own KVM a tick of the TSC is no instruction");
-    let mut console = host.run(&run.launch)?;
-    let lines = lines::to_the_end(&mut console, LONGEST_SILENCE)?;
-    let figures = (run.figures)(&lines)?;
-    // It has ended.
-    console.wait_for_power_off(Duration::ZERO)?;
-    Ok(figures)
+    follow(&mut host.run(launch)?)
 }
 
 /// The programs as guests of the KVM host, each in a QEMU of its own.
-fn plain(payload: &Payload<'_>, benches: &[Bench]) -> Result<Vec<Run>> {
-    let run = |bench: &Bench| {
-        let (name, cpus) = (bench.name, bench.cpus);
-        Ok(Run {
-            name: format!("kvm: {name}"),
-            launch: payload.plain(bench, WORDS)?,
-            figures: figures_of(vec![name], Setting::Kvm, cpus),
-        })
+fn plain(payload: &Payload<'_>, benches: &[Bench]) -> Result<Vec<Measurement>> {
+    let measurement = |bench: &Bench| {
+        let (names, setting, cpus) = (vec![bench.name], Setting::Kvm, bench.cpus);
+        let name = title(setting, cpus, &names);
+        let launch = payload.plain(bench, WORDS)?;
+        let follow = Box::new(move |run: &mut Run<'_>| lines::figures(&lines(run)?, &names, setting, cpus));
+        Ok(Measurement { name, launch, follow })
     };
-    benches.iter().map(run).collect()
+    benches.iter().map(measurement).collect()
 }
 
 /// The programs as guests of Satori's, one after the other.
-fn satori(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Run>> {
+fn satori(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Measurement>> {
     let settings = [
         (Setting::SatoriOnKvm, HyperV::default()),
         (Setting::SatoriOnKvmWithoutEvmcs, HyperV::without_enlightened_vmcs()),
     ];
-    let mut runs = Vec::new();
+    let mut measurements = Vec::new();
     for (setting, hyperv) in settings {
         let benches = programs::wanted(filter, setting, cpus);
         if benches.is_empty() {
             continue;
         }
         let names = programs::names(&benches);
-        let machine = |bench: &Bench| bench.machine(&payload.parts.guests, Some("kvm-below=1 marks=1"));
+        let machine =
+            |bench: &Bench| bench.machine(&payload.parts.guests, Some("kvm-below=1 marks=1"), TIME_FACTOR);
         let machines = benches.iter().map(machine).collect::<Result<Vec<_>>>()?;
         let image = Image {
             satori: payload.parts.satori.clone(),
             command_line: "when-done=power-off".into(),
             bundle: Bundle::Of(Manifest::in_turn(machines)),
         };
-        let launch = image.lay_out(payload.folder, &format!("{setting:?}.tar"))?;
-        runs.push(Run {
-            name: format!("{setting:?}: {}", names.join(", ")),
+        let launch = image.lay_out(payload.folder, &format!("{setting}.tar"))?;
+        measurements.push(Measurement {
+            name: title(setting, cpus, &names),
             launch: Launch { hyperv, time_limit: TIME_LIMIT, ..launch },
-            figures: figures_of(names, setting, cpus),
+            follow: Box::new(move |run| lines::figures(&lines(run)?, &names, setting, cpus)),
         });
     }
-    Ok(runs)
+    Ok(measurements)
 }
 
 impl Payload<'_> {
@@ -157,7 +160,7 @@ impl Payload<'_> {
             command_line: words.into(),
             nests: false,
             hyperv: HyperV::NONE,
-            cpus: bench.vcpus()?,
+            cpus: program.vcpus,
             memory_mib: program.memory_mib,
             more: DEVICES.map(str::to_owned).to_vec(),
             time_limit: TIME_LIMIT,
@@ -165,13 +168,14 @@ impl Payload<'_> {
     }
 }
 
-/// Figures of the programs of these names, which ran one after the other.
-pub fn figures_of(names: Vec<&'static str>, setting: Setting, cpus: u32) -> Reading {
-    Box::new(move |lines| {
-        let mut figures = Vec::new();
-        for lines in lines::of_each(lines, &names)? {
-            figures.extend(lines::figures(lines, setting, cpus)?);
-        }
-        Ok(figures)
-    })
+/// What a measurement is called, for people.
+pub fn title(setting: Setting, cpus: u32, programs: &[&str]) -> String {
+    format!("{setting} on {cpus} CPU(s): {}", programs.join(", "))
+}
+
+/// All lines of a run that ends with its machine's power-off.
+pub fn lines(run: &mut Run<'_>) -> Result<Vec<String>> {
+    let lines = lines::to_the_end(run, LONGEST_SILENCE)?;
+    run.wait_for_power_off(Duration::ZERO)?;
+    Ok(lines)
 }

@@ -34,11 +34,20 @@ pub fn to_the_end(console: &mut impl Console, within: Duration) -> Result<Vec<St
     Ok(lines)
 }
 
-/// The lines of each of these programs, which ran one after the other.
+/// Figures of the programs of these names, which ran one after the other.
 ///
 /// # Errors
-/// When one of them failed, or did not come to its end.
-pub fn of_each<'a>(lines: &'a [String], programs: &[&str]) -> Result<Vec<&'a [String]>> {
+/// When one of them failed or did not come to its end, or when a line cannot be read, or others that it needs are not there.
+pub fn figures(lines: &[String], programs: &[&str], setting: Setting, cpus: u32) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (lines, program) in of_each(lines, programs)?.into_iter().zip(programs) {
+        figures.extend(figures_of_one(lines, setting, cpus).with_context(|| (*program).to_owned())?);
+    }
+    Ok(figures)
+}
+
+/// The lines of each of these programs.
+fn of_each<'a>(lines: &'a [String], programs: &[&str]) -> Result<Vec<&'a [String]>> {
     let mut parts = lines.split_inclusive(|line| line.starts_with(VERDICT));
     let part = |name: &&str| {
         let part = parts.next().unwrap_or_default();
@@ -58,10 +67,7 @@ fn end_of(lines: &[String]) -> String {
 }
 
 /// The figures in the lines of one program, in their order.
-///
-/// # Errors
-/// When a line cannot be read, or others that it needs are not there.
-pub fn figures(lines: &[String], setting: Setting, cpus: u32) -> Result<Vec<Figure>> {
+fn figures_of_one(lines: &[String], setting: Setting, cpus: u32) -> Result<Vec<Figure>> {
     let told = Told::by(lines)?;
     let figure = |(operation, instructions): &(String, u64)| {
         let (exits, transitions) = told.exits_and_transitions(operation, setting)?;
@@ -185,7 +191,7 @@ mod tests {
     type Read = (String, u64, Option<f64>, Option<f64>);
 
     fn read(text: &str, setting: Setting) -> Result<Vec<Read>> {
-        let figures = figures(&lines(text), setting, 1)?;
+        let figures = figures_of_one(&lines(text), setting, 1)?;
         Ok(figures.into_iter().map(|f| (f.operation, f.instructions, f.exits, f.transitions)).collect())
     }
 

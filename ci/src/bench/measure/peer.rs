@@ -7,9 +7,9 @@ use anyhow::ensure;
 use crate::bench::figures::Setting;
 use crate::bench::measure::filter::Filter;
 use crate::bench::measure::kvm;
+use crate::bench::measure::kvm::Measurement;
 use crate::bench::measure::kvm::Payload;
-use crate::bench::measure::kvm::Reading;
-use crate::bench::measure::kvm::Run;
+use crate::bench::measure::lines;
 use crate::bench::measure::programs;
 use crate::lab::HyperV;
 use crate::lab::Launch;
@@ -21,16 +21,16 @@ const USES_EVMCS: &str = "Using Hyper-V Enlightened VMCS";
 /// L1's first file system, for both settings.
 const FILE_SYSTEM: &str = "l1";
 
-/// Runs of L1, once with enlightened VMCSs and once without, as far as `filter` wants them.
+/// Measurements in L1, once with enlightened VMCSs and once without, as far as `filter` wants them.
 ///
 /// # Errors
 /// When a part of L1 cannot be had.
-pub fn runs(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Run>> {
+pub fn measurements(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Measurement>> {
     let settings = [
         (Setting::KvmOnKvm, HyperV::default()),
         (Setting::KvmOnKvmWithoutEvmcs, HyperV::without_enlightened_vmcs()),
     ];
-    let mut runs = Vec::new();
+    let mut measurements = Vec::new();
     for (setting, hyperv) in settings {
         let benches = programs::wanted(filter, setting, cpus);
         if benches.is_empty() {
@@ -41,21 +41,17 @@ pub fn runs(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<
         let launches = benches.iter().map(launch).collect::<Result<Vec<Launch>>>()?;
         let workshop = payload.parts.workshop;
         let l1 = lay_out_nested_host(workshop, payload.folder, FILE_SYSTEM, &launches)?;
-        runs.push(Run {
-            name: format!("{setting:?}: {}", names.join(", ")),
+        measurements.push(Measurement {
+            name: kvm::title(setting, cpus, &names),
             launch: Launch { hyperv, time_limit: kvm::TIME_LIMIT, ..l1 },
-            figures: figures_of(names, setting, cpus),
+            follow: Box::new(move |run| {
+                let lines = kvm::lines(run)?;
+                check_evmcs(&lines, setting)?;
+                lines::figures(&lines, &names, setting, cpus)
+            }),
         });
     }
-    Ok(runs)
-}
-
-fn figures_of(names: Vec<&'static str>, setting: Setting, cpus: u32) -> Reading {
-    let figures = kvm::figures_of(names, setting, cpus);
-    Box::new(move |lines| {
-        check_evmcs(lines, setting)?;
-        figures(lines)
-    })
+    Ok(measurements)
 }
 
 /// Figures of KVM would be no peer's if it did not use what it was offered.

@@ -125,22 +125,19 @@ impl Bench {
     }
 
     /// A virtual machine of Satori's that runs it.
-    pub fn machine(&self, files: &Files, words: Option<&str>) -> Result<VirtualMachine> {
+    ///
+    /// Its time is that of its own clock, on which each exit takes as much longer as there is below Satori.
+    pub fn machine(&self, files: &Files, words: Option<&str>, time_factor: u32) -> Result<VirtualMachine> {
         let program = self.program()?;
         let name = program.name.replace('_', "-");
         Ok(VirtualMachine {
-            vcpus: self.vcpus()?,
+            vcpus: program.vcpus,
+            time_limit_s: Some(program.time_limit_s * time_factor),
             exerciser: program.exerciser,
             hyperv: program.hyperv,
             command_line: words.map(str::to_owned),
             disks: program.disk.then_some(Disk::Blank { size_mib: 1 }).into_iter().collect(),
             ..VirtualMachine::new(name, program.memory_mib, files.of(program.name)?)
         })
-    }
-
-    /// Virtual CPUs: those of the catalogue, but no more than there are CPUs, unless they share one.
-    pub fn vcpus(&self) -> Result<u32> {
-        let vcpus = self.program()?.vcpus;
-        Ok(if self.cpus == 1 { vcpus } else { vcpus.min(self.cpus) })
     }
 }

@@ -7,10 +7,15 @@ use std::process::Command;
 use anyhow::Context;
 use anyhow::Result;
 
+use crate::bench::figures::COMPILER;
+use crate::bench::figures::EMULATOR;
+use crate::bench::figures::GUEST_LINUX;
+use crate::bench::figures::KVM_HOST;
+use crate::bench::figures::QEMU;
 use crate::setup::bochs;
 use crate::setup::debian;
 use crate::setup::kvm_host;
-use crate::setup::packages::QEMU;
+use crate::setup::packages;
 use crate::steps;
 use crate::workshop::Workshop;
 
@@ -20,11 +25,11 @@ use crate::workshop::Workshop;
 /// When a part does not tell its version.
 pub fn versions(workshop: &Workshop) -> Result<BTreeMap<String, String>> {
     let versions = [
-        ("emulator", bochs::version(workshop)?),
-        ("QEMU", first_line(Command::new(QEMU).arg("--version"))?),
-        ("KVM host", kvm_host::kernel(workshop)?.package),
-        ("guest's Linux", debian::linux(workshop)?.package),
-        ("compiler", first_line(Command::new("rustc").arg("--version").current_dir(workshop.root()))?),
+        (EMULATOR, bochs::version(workshop)?),
+        (QEMU, first_line(Command::new(packages::QEMU).arg("--version"))?),
+        (KVM_HOST, kvm_host::kernel(workshop)?.package),
+        (GUEST_LINUX, debian::linux(workshop)?.package),
+        (COMPILER, first_line(Command::new("rustc").arg("--version").current_dir(workshop.root()))?),
     ];
     Ok(versions.into_iter().map(|(name, version)| (name.to_owned(), version)).collect())
 }
