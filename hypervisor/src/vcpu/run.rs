@@ -61,7 +61,7 @@ pub enum Left {
     Ended,
 }
 
-/// Why the run loop does not go on.
+/// Why the guest is not entered.
 enum Stop {
     Left(Left),
     End(End),
@@ -113,16 +113,10 @@ impl Vcpu {
         };
         let vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         let (frame, state) = (&mut *self.frame, &mut self.state);
-        let stop = per_cpu::serving(true, || runner.run(&mut Guest { vmcs, frame, state, machine }));
+        let left = per_cpu::serving(true, || runner.run(&mut Guest { vmcs, frame, state, machine }));
         linear_flush.end_run();
         self.deadline = runner.deadline;
-        match stop {
-            Stop::Left(left) => left,
-            Stop::End(end) => {
-                self.vm.end(end);
-                Left::Ended
-            }
-        }
+        left
     }
 }
 
@@ -175,32 +169,32 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// Goes round until there is a reason to stop.
-    fn run(&mut self, guest: &mut Guest<'_>) -> Stop {
+    fn run(&mut self, guest: &mut Guest<'_>) -> Left {
         let place = self.place;
         loop {
-            if let Err(stop) = self.round(place, guest) {
-                return stop;
+            if let Err(left) = self.round(place, guest) {
+                return left;
             }
         }
     }
 
     /// Once into the guest, and what its exit asks for.
     #[inline(always)]
-    fn round(&mut self, place: Place<'_>, guest: &mut Guest<'_>) -> Result<(), Stop> {
+    fn round(&mut self, place: Place<'_>, guest: &mut Guest<'_>) -> Result<(), Left> {
         if let Some(generation) = place.show_away() {
             self.drop_guest_physical(generation);
         }
         let asked = guest.state.attention | guest.state.glance || !place.attention.look().is_empty();
         if asked && let Err(stop) = self.prepare(guest) {
             place.show_back();
-            return Err(stop);
+            return Err(self.stop(stop));
         }
         // SAFETY: the VMCS is current, its host state is this CPU's and of this frame, and its tables lead to the
         // guest's own memory alone.
         let flags = unsafe { entry::enter(guest.frame, guest.vmcs.launched()) };
         place.show_back();
         if flags.failed() {
-            return Err(entry_failed(guest, flags).into());
+            return Err(self.end(entry_failed(guest, flags)));
         }
         let reason = ExitReason::from_field(guest.vmcs.note_exit());
         #[cfg(feature = "measure")]
@@ -221,8 +215,23 @@ impl Runner<'_> {
                 }
                 Ok(())
             }
-            reason => exits::handle(guest, reason).map_err(Stop::End),
+            reason => exits::handle(guest, reason).map_err(|end| self.end(end)),
         }
+    }
+
+    /// Nobody waits for this CPU any more.
+    #[cold]
+    fn stop(&self, stop: Stop) -> Left {
+        match stop {
+            Stop::Left(left) => left,
+            Stop::End(end) => self.end(end),
+        }
+    }
+
+    #[cold]
+    fn end(&self, end: End) -> Left {
+        self.vm.end(end);
+        Left::Ended
     }
 
     /// What the root's tables have taken away since this CPU looked last is dropped.
@@ -329,7 +338,7 @@ impl Runner<'_> {
     /// An interrupt of this CPU has come: a timer, or somebody who asks for attention.
     // Out of the loop, which is the faster the less is in it.
     #[inline(never)]
-    fn after_interrupt(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
+    fn after_interrupt(&mut self, guest: &mut Guest<'_>) -> Result<(), Left> {
         if self.apic.may_have_fired() {
             guest.state.change_timer();
             if guest.index() == 0 {
@@ -337,7 +346,7 @@ impl Runner<'_> {
             }
         }
         if self.turn.until.is_some_and(|until| until <= self.apic.timeline().now()) {
-            return Err(Left::Turn.into());
+            return Err(Left::Turn);
         }
         Ok(())
     }
