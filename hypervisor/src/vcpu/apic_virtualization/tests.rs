@@ -172,11 +172,10 @@ fn reset_and_init_leave_no_priority_and_no_threshold() {
         writes_cr8(&mut model, 9);
         interrupt(&mut model, 0x71);
         assert_eq!((enters(&mut model), model.read(field::TPR_THRESHOLD)), (None, 7));
-        if init {
-            model.guest().init()
-        } else {
-            model.guest().reset(0)
-        };
+        match init {
+            true => model.guest().init(),
+            false => model.guest().reset(0),
+        }
         assert_eq!((model.read(field::TPR_THRESHOLD), model.state.apic.cr8()), (0, 0));
         assert_eq!(model.virtual_apic(TASK_PRIORITY), 0);
         assert_eq!(shadow(&mut model), (true, false));
@@ -200,7 +199,7 @@ fn the_shadow_goes_with_the_mode() {
 fn nothing_is_in_the_page_but_in_xapic_mode() {
     const LOAD: &[u8] = &[0x48, 0x8b, 0x03];
     let mut model = model();
-    let mut loads = |model: &mut Model| {
+    let loads = |model: &mut Model| {
         assert_eq!(touches(model, LOAD, ApicAccessQualification::READ, VERSION), Ok(()));
         model.frame.registers.rax
     };
