@@ -3,7 +3,7 @@
 //! guests.
 
 pub mod figures;
-mod measure;
+pub mod measure;
 
 use anyhow::Result;
 

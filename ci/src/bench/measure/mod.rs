@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Runs everything that is measured, in every setting.
 
+pub mod linux;
+
 use anyhow::Result;
 
 use crate::bench::Options;
