@@ -7,6 +7,7 @@
 use crate::ports;
 use crate::processors;
 use crate::say;
+use crate::serial;
 use core::arch::asm;
 use core::fmt;
 use core::panic::Location;
@@ -74,6 +75,7 @@ pub fn expect(what: impl fmt::Display, holds: bool) {
 /// Powers the machine off, by whichever way this machine has.
 pub fn power_off() -> ! {
     ports::out_u16(PM1A_CONTROL, POWER_OFF);
+    serial::wait_for_idle_line();
     ports::out_u16(PM1A_CONTROL_OF_EMULATOR, POWER_OFF);
     ports::out_u8(DEBUG_EXIT, 0);
     stop()
