@@ -17,9 +17,9 @@ pub const B: u16 = 0x628;
 pub const VALUE: u16 = 0x62c;
 
 /// Command: the mappings of frames A to A + B go; what is in them stays.
-pub const ZAP: u32 = 1;
+const ZAP: u32 = 1;
 /// Command: this vCPU goes on on the next physical CPU.
-pub const MIGRATE: u32 = 6;
+const MIGRATE: u32 = 6;
 
 /// The 2 MiB of guest-physical addresses that [`show`] gives a content.
 pub const WINDOW: u64 = 0xc000_0000;
@@ -143,6 +143,11 @@ pub fn zap(address: u64, pages: u32) {
     value(ZAP, frame(address), pages);
 }
 
+/// Takes the mappings away that the last command did, which was [`zap`], by a single write of a port.
+pub fn zap_again() {
+    ports::out_u32(COMMAND, ZAP);
+}
+
 /// Begins to note which pages of RAM are written.
 #[track_caller]
 pub fn start_log() {
@@ -173,6 +178,11 @@ pub fn show(content: Content) {
 #[track_caller]
 pub fn migrate() {
     value(MIGRATE, 0, 0);
+}
+
+/// As [`migrate`], by a single write of a port, and without a look at what came of it.
+pub fn migrate_at_once() {
+    ports::out_u32(COMMAND, MIGRATE);
 }
 
 /// The number of the physical CPU that this vCPU is on.

@@ -27,8 +27,8 @@ const READ: u64 = 0;
 const SECTOR: u64 = 512;
 const DISK_VECTOR: u8 = 0x51;
 
-const ALONE: Often = Often { unit: 1, warm_up: 4, batch: 8, counted: 100 };
-const TOGETHER: Often = Often { unit: MANY, warm_up: MANY, batch: MANY, counted: 8 * MANY };
+const ALONE: Often = Often { unit: 1, warm_up: 4, batch: 8, counted: 100, beside: 0 };
+const TOGETHER: Often = Often { unit: MANY, warm_up: MANY, batch: MANY, counted: 8 * MANY, beside: 0 };
 
 pub fn measure(bench: &mut Bench) {
     pci::find_in_memory();

@@ -60,8 +60,8 @@ fn faults(bench: &mut Bench, name: &str, counted: u64, mut pages: impl Iterator<
     }
 }
 
-/// The exerciser's command, less a plain read of one of its ports. Beside the exit of the command there is that of the read, and
-/// that of the touch without which there is nothing to take away.
+/// The exerciser's command, less a plain read of one of its ports. With each come the exit of the read, and that of the touch without
+/// which there is nothing to take away.
 fn zap(bench: &mut Bench) {
     let page = end_of_large_pages() - LARGE_PAGE + 5 * PAGE;
     physical::write(page, 1_u8);
@@ -69,11 +69,15 @@ fn zap(bench: &mut Bench) {
     exerciser::zap(page, 1);
     let each = || {
         physical::write(page, 1_u8);
-        let zap = timed(|| ports::out_u32(exerciser::COMMAND, exerciser::ZAP));
+        let zap = timed(exerciser::zap_again);
         let read = timed(|| _ = ports::in_u32(exerciser::COMMAND));
         zap - read
     };
-    bench.measure("zap_page", Often::AT_WILL, |times| (0..times).map(|_| each()).sum());
+    bench.measure("zap_page", Often { beside: 2, ..Often::AT_WILL }, |times| {
+        // Whoever counts exits meanwhile gives other commands.
+        exerciser::zap(page, 1);
+        (0..times).map(|_| each()).sum()
+    });
 }
 
 fn end_of_ram() -> u64 {

@@ -16,7 +16,7 @@ use tests::time;
 const SPINNING: u64 = 200_000;
 const HALTED: u64 = 1_000_000;
 
-const OFTEN: Often = Often { unit: 1, warm_up: 2, batch: 1, counted: 50 };
+const OFTEN: Often = Often { unit: 1, warm_up: 2, batch: 1, counted: 50, beside: 0 };
 
 pub fn measure(bench: &mut Bench) {
     let apic = LocalApic::current();
