@@ -111,6 +111,34 @@ fn words(name: &str) -> (String, &'static str) {
 mod tests {
     use super::*;
 
+    /// An ELF file with segments of these types and sizes in the file.
+    fn image(segments: &[(u32, u64)]) -> Vec<u8> {
+        let mut image = b"\x7fELF\x02\x01\x01".to_vec();
+        image.resize(64, 0);
+        image[20] = 1; // e_version
+        image[32] = 64; // e_phoff
+        image[52] = 64; // e_ehsize
+        image[54] = 56; // e_phentsize
+        image[56] = u8::try_from(segments.len()).unwrap();
+        for (kind, size) in segments {
+            let mut header = [0; 56];
+            header[..4].copy_from_slice(&kind.to_le_bytes());
+            header[8..16].copy_from_slice(&0x1000_u64.to_le_bytes());
+            header[32..40].copy_from_slice(&size.to_le_bytes());
+            // In memory it takes more: zeros, which nobody loads.
+            header[40..48].copy_from_slice(&(size * 2).to_le_bytes());
+            image.extend(header);
+        }
+        image
+    }
+
+    #[test]
+    fn what_is_loaded_are_the_segments_that_say_so() {
+        const PT_NOTE: u32 = 4;
+        let image = image(&[(PT_LOAD, 5000), (PT_NOTE, 70), (PT_LOAD, 300)]);
+        assert_eq!(loaded_bytes(&image).unwrap(), 5300);
+    }
+
     #[test]
     fn what_is_loaded_of_a_program_is_a_part_of_its_file() {
         let this_test = std::env::current_exe().unwrap();

@@ -25,22 +25,27 @@ const SEVERAL_CPUS: &str =
 #[must_use]
 pub fn all(figures: &Figures) -> String {
     let parts = [
-        ("One level: instructions, and VM exits, of one operation:", one_level(figures)),
+        ("One level: instructions, and VM exits, of one operation:", one_level(figures), ""),
         (
             "Nested, on KVM with Hyper-V's interface: instructions of all levels, and transitions to L0:",
             nested(figures),
+            "",
         ),
-        ("Estimated cycles on a real machine:", estimates(figures)),
-        (SEVERAL_CPUS, several_cpus(figures)),
-        ("Whole guests: instructions, and how many times those of the bare machine:", whole_guests(figures)),
-        ("Footprint:", footprint::table(&figures.footprint)),
-        ("Others:", others(figures)),
+        ("Estimated cycles on a real machine:", estimates(figures), cost::SOURCE),
+        (SEVERAL_CPUS, several_cpus(figures), ""),
+        (
+            "Whole guests: instructions, and how many times those of the bare machine:",
+            whole_guests(figures),
+            "",
+        ),
+        ("Footprint:", footprint::table(&figures.footprint), ""),
+        ("Others:", others(figures), ""),
     ];
     let mut text = String::new();
-    for (heading, table) in parts.into_iter().filter(|(_, table)| table.row_count() > 0) {
+    for (heading, table, note) in parts.into_iter().filter(|(_, table, _)| table.row_count() > 0) {
         text.push_str(&format!("{heading}\n\n{table}\n\n"));
-        if heading.starts_with("Estimated") {
-            text.push_str(&format!("{}\n\n", cost::SOURCE));
+        if !note.is_empty() {
+            text.push_str(&format!("{note}\n\n"));
         }
     }
     text + &versions(figures) + "\n"
@@ -249,8 +254,11 @@ fn others(figures: &Figures) -> Table {
     for column in 2..6 {
         align_right(&mut table, column);
     }
-    let unknown = figures.figures.iter().filter(|figure| operations::named(&figure.operation).is_none());
-    for figure in unknown.filter(|figure| figure.operation != EMPTY) {
+    let is_elsewhere = |figure: &&Figure| match operations::named(&figure.operation) {
+        Some(known) => known.group != Group::SeveralCpus || figure.cpus > 1,
+        None => figure.operation == EMPTY,
+    };
+    for figure in figures.figures.iter().filter(|figure| !is_elsewhere(figure)) {
         table.add_row([
             figure.operation.clone(),
             figure.setting.to_string(),
