@@ -14,6 +14,7 @@ use crate::bench::measure::Parts;
 use crate::bench::measure::filter::Filter;
 use crate::bench::measure::keeping_files;
 use crate::bench::measure::lines;
+use crate::bench::measure::linux;
 use crate::bench::measure::peer;
 use crate::bench::measure::programs;
 use crate::bench::measure::programs::Bench;
@@ -82,6 +83,9 @@ pub fn measure(parts: &Parts<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<F
     let mut measurements = plain(&payload, &programs::wanted(filter, Setting::Kvm, cpus))?;
     measurements.extend(satori(&payload, filter, cpus)?);
     measurements.extend(peer::measurements(&payload, filter, cpus)?);
+    if cpus == 1 {
+        measurements.extend(linux(&payload, filter)?);
+    }
     let Some(memory_mib) = measurements.iter().map(|measurement| measurement.launch.memory_mib).max() else {
         return Ok(Vec::new());
     };
@@ -144,6 +148,27 @@ fn satori(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Me
             name: title(setting, cpus, &names),
             launch: Launch { hyperv, time_limit: TIME_LIMIT, ..launch },
             follow: Box::new(move |run| lines::figures(&lines(run)?, &names, setting, cpus)),
+        });
+    }
+    Ok(measurements)
+}
+
+/// Linux as a guest of the KVM host, and of Satori's.
+fn linux(payload: &Payload<'_>, filter: Filter<'_>) -> Result<Vec<Measurement>> {
+    let Payload { parts: Parts { workshop, .. }, folder } = payload;
+    let mut measurements = Vec::new();
+    if filter.wants_any(Setting::Kvm, &linux::ALL) {
+        measurements.push(Measurement {
+            name: title(Setting::Kvm, 1, &["Linux"]),
+            launch: linux::prepare(workshop, folder)?,
+            follow: Box::new(linux::read_on_kvm),
+        });
+    }
+    if filter.wants_any(Setting::SatoriOnKvm, &linux::ALL) {
+        measurements.push(Measurement {
+            name: title(Setting::SatoriOnKvm, 1, &["Linux"]),
+            launch: linux::prepare_in_satori(workshop, folder)?,
+            follow: Box::new(|run| linux::read(run, Setting::SatoriOnKvm)),
         });
     }
     Ok(measurements)

@@ -6,6 +6,7 @@ mod filter;
 pub mod footprint;
 mod kvm;
 mod lines;
+mod linux;
 mod peer;
 mod programs;
 mod versions;
@@ -91,6 +92,11 @@ fn jobs<'a>(parts: &'a Parts<'a>, filter: Filter<'a>) -> Vec<Job<'a>> {
         let benches = programs::wanted(filter, Setting::Satori, cpus);
         if !benches.is_empty() {
             jobs.push(Box::new(move || bare::satori(parts, &benches, cpus).map(only)));
+        }
+    }
+    for (setting, measure) in linux::BARE {
+        if filter.wants_any(setting, &linux::ALL) {
+            jobs.push(Box::new(move || measure(parts.workshop).map(only)));
         }
     }
     jobs.push(Box::new(move || kvm::measure(parts, filter, 2).map(only)));
