@@ -36,7 +36,7 @@ const TIME_FACTOR: u32 = 10;
 pub const TIME_LIMIT: Duration = Duration::from_secs(3000);
 
 /// Until the next line, on this machine's clock. A KVM host on a KVM host says nothing until it has booted.
-const LONGEST_SILENCE: Duration = Duration::from_secs(600);
+const LONGEST_SILENCE: Duration = Duration::from_secs(900);
 
 /// What programs are told where QEMU boots them. Its CPUID does not tell how fast the TSC ticks.
 pub const WORDS: &str = "marks=1 tsc-hz=100000000";
