@@ -2,11 +2,16 @@
 //! What a long step tells while it lasts: a spinner on a terminal, else one line at its start and one at its end.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::Duration;
 use std::time::Instant;
 
+use indicatif::MultiProgress;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
+
+/// Where steps show that are under way at one time, a line for each: there is one terminal, whoever writes to it.
+static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// One step under way, on standard error.
 #[derive(Debug)]
@@ -40,7 +45,8 @@ impl Step {
         if let Some(spinner) = self.spinner.take() {
             spinner.finish_and_clear();
         }
-        eprintln!("satori: {}: done in {:.1} s", self.what, self.started.elapsed().as_secs_f64());
+        let told = format!("satori: {}: done in {:.1} s", self.what, self.started.elapsed().as_secs_f64());
+        SPINNERS.suspend(|| eprintln!("{told}"));
     }
 }
 
@@ -53,7 +59,7 @@ impl Drop for Step {
 }
 
 fn spinner(what: &str) -> ProgressBar {
-    let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
+    let spinner = SPINNERS.add(ProgressBar::new_spinner().with_prefix(what.to_owned()));
     if let Ok(style) = ProgressStyle::with_template("{spinner} satori: {prefix} {elapsed} {wide_msg:.dim}") {
         spinner.set_style(style);
     }

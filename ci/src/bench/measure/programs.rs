@@ -40,6 +40,10 @@ const EVERYWHERE: &[Setting] = &[
     Setting::KvmOnKvmWithoutEvmcs,
 ];
 
+/// Two vCPUs of a QEMU in L1, on one emulated CPU, were seen to hang.
+const NOT_ON_NESTED_KVM: &[Setting] =
+    &[Setting::Satori, Setting::Kvm, Setting::SatoriOnKvm, Setting::SatoriOnKvmWithoutEvmcs];
+
 /// All of them.
 const BENCHES: [Bench; 6] = [
     Bench {
@@ -71,7 +75,7 @@ const BENCHES: [Bench; 6] = [
         ],
         settings: EVERYWHERE,
     },
-    Bench { name: "bench_pair", cpus: 1, operations: &["ipi_halted"], settings: EVERYWHERE },
+    Bench { name: "bench_pair", cpus: 1, operations: &["ipi_halted"], settings: NOT_ON_NESTED_KVM },
     Bench {
         name: "bench_ipi",
         cpus: 2,
