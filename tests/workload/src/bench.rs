@@ -59,8 +59,8 @@ const KINDS: [Kind; 4] = [
 struct Plan {
     /// The TSC when the boot began.
     start_tsc: Option<u64>,
-    /// Whether it waits with a line `mark N` before each kind, from 0 on, and behind it, for whoever looks at counters then and types a
-    /// line feed.
+    /// Whether it waits with a line `mark N` before each kind and behind it, for whoever looks at counters then and types a line feed.
+    /// The first two, from 0 on, have nothing between them: what is counted there is due to marks.
     marks: bool,
 }
 
@@ -88,7 +88,9 @@ pub fn run(arguments: &[String], started_at: u64) -> io::Result<()> {
     let plan = Plan::parse(arguments)?;
     let boot = plan.start_tsc.map(|start| ("linux_boot", started_at.wrapping_sub(start)));
     let mut figures: Vec<(&str, u64)> = boot.into_iter().collect();
-    for (number, (name, work)) in (0..).step_by(2).zip(KINDS) {
+    mark(&plan, 0)?;
+    mark(&plan, 1)?;
+    for (number, (name, work)) in (2..).step_by(2).zip(KINDS) {
         mark(&plan, number)?;
         let before = system::tsc();
         work().map_err(|error| io::Error::other(format!("{name}: {error}")))?;
