@@ -85,11 +85,11 @@ fn broken(figures: &Figures) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use ::tests::catalogue::BENCH_LIMITS;
-    use ::tests::catalogue::NESTED_BENCH_LIMITS;
+mod specification {
     use ci::bench::figures::Setting;
     use ci::bench::promises::Quantity;
+    use tests::catalogue::BENCH_LIMITS;
+    use tests::catalogue::NESTED_BENCH_LIMITS;
 
     use super::*;
 

@@ -7,6 +7,8 @@ use std::io::Read;
 use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
 
 use workload::Content;
 use workload::plan::PAGE_WORDS;
@@ -14,6 +16,9 @@ use workload::plan::PAGE_WORDS;
 use crate::system;
 use crate::system::Child;
 use crate::system::Mapping;
+
+/// For the console, on the guest's clock.
+const TIME_TO_FALL_SILENT: Duration = Duration::from_millis(500);
 
 /// Primes are looked for below it.
 const NUMBERS: usize = 6_000_000;
@@ -42,32 +47,68 @@ const EXECUTIONS: u64 = 150;
 /// The name of a figure, and what is timed for it.
 type Kind = (&'static str, fn() -> io::Result<()>);
 
-/// Does all of it, and prints `bench: NAME TICKS` for each kind, and for the boot if this program was first told when that began, with
-/// `start-tsc=TSC`. `started_at` is the TSC at the start of this program.
+const KINDS: [Kind; 4] = [
+    ("linux_cpu", compute),
+    ("linux_memory", memory),
+    ("linux_syscall", system_calls),
+    ("linux_fork", processes),
+];
+
+/// What the arguments ask for.
+#[derive(Debug, Default, PartialEq)]
+struct Plan {
+    /// The TSC when the boot began.
+    start_tsc: Option<u64>,
+    /// Whether it waits with a line `mark N` before each kind and behind it, for whoever looks at counters then and types a line feed.
+    /// The first two, from 0 on, have nothing between them: what is counted there is due to marks.
+    marks: bool,
+}
+
+impl Plan {
+    fn parse(arguments: &[String]) -> io::Result<Self> {
+        let mut plan = Self::default();
+        for argument in arguments {
+            let value = argument.strip_prefix("start-tsc=").and_then(|tsc| tsc.parse().ok());
+            match (argument.as_str(), value) {
+                ("marks=1", _) => plan.marks = true,
+                (_, Some(_)) => plan.start_tsc = value,
+                _ => return Err(io::Error::other(format!("{argument:?} is none of start-tsc=TSC marks=1"))),
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// Does all of it, and prints `bench: NAME TICKS` for each kind, and for the boot if this program was told when that began. `started_at`
+/// is the TSC at the start of this program.
 ///
 /// # Errors
 /// What the system says, or when something came to what it should not.
 pub fn run(arguments: &[String], started_at: u64) -> io::Result<()> {
-    let mut figures = Vec::new();
-    for argument in arguments {
-        let start = argument.strip_prefix("start-tsc=").and_then(|tsc| tsc.parse().ok());
-        let start: u64 =
-            start.ok_or_else(|| io::Error::other(format!("{argument:?} is not start-tsc=TSC")))?;
-        figures.push(("linux_boot", started_at.wrapping_sub(start)));
-    }
-    let kinds: [Kind; 4] = [
-        ("linux_cpu", compute),
-        ("linux_memory", memory),
-        ("linux_syscall", system_calls),
-        ("linux_fork", processes),
-    ];
-    for (name, work) in kinds {
+    let plan = Plan::parse(arguments)?;
+    let boot = plan.start_tsc.map(|start| ("linux_boot", started_at.wrapping_sub(start)));
+    let mut figures: Vec<(&str, u64)> = boot.into_iter().collect();
+    mark(&plan, 0)?;
+    mark(&plan, 1)?;
+    for (number, (name, work)) in (2..).step_by(2).zip(KINDS) {
+        mark(&plan, number)?;
         let before = system::tsc();
         work().map_err(|error| io::Error::other(format!("{name}: {error}")))?;
         figures.push((name, system::tsc().wrapping_sub(before)));
+        mark(&plan, number + 1)?;
     }
     // Only now: while the console sends a line, it interrupts what is measured.
     figures.iter().for_each(|(name, ticks)| println!("bench: {name} {ticks}"));
+    Ok(())
+}
+
+fn mark(plan: &Plan, number: u32) -> io::Result<()> {
+    if plan.marks {
+        println!("mark {number}");
+        io::stdin().read_line(&mut String::new())?;
+        // Until nobody has anything to send any more.
+        thread::sleep(TIME_TO_FALL_SILENT);
+    }
     Ok(())
 }
 
@@ -175,6 +216,16 @@ mod tests {
     fn what_is_computed_is_right_here_too() {
         compute().unwrap();
         memory().unwrap();
+    }
+
+    #[test]
+    fn arguments_are_taken_or_named_in_the_complaint() {
+        let parsed = |text: &str| Plan::parse(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        let plan = parsed("marks=1 start-tsc=70").unwrap();
+        assert_eq!(plan, Plan { start_tsc: Some(70), marks: true });
+        for wrong in ["start-tsc=", "start-tsc=-1", "marks", "nokaslr"] {
+            assert!(parsed(wrong).unwrap_err().to_string().contains(&format!("{wrong:?}")), "{wrong}");
+        }
     }
 
     #[test]

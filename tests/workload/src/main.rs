@@ -2,7 +2,7 @@
 //! The workload: does what its arguments say, and prints `workload: ok CHECKSUM`, or what went wrong.
 //!
 //! Without arguments it is all tasks of [`workload::plan`]; with `devices KEY=VALUE…` it is what
-//! [`workload::devices`] says; and `bench start-tsc=TSC` times fixed work. As the system's first process it powers off in the end.
+//! [`workload::devices`] says; and `bench` times fixed work. As the system's first process it powers off in the end.
 
 mod bench;
 mod busy;

@@ -2,6 +2,8 @@
 //! Whole guests: Debian's Linux from the loader to its first process, and what that does then, in every setting with one and the same
 //! image (`start_linux`), kernel, file system and command line.
 
+mod told;
+
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -10,7 +12,6 @@ use std::time::Duration;
 use agent::protocol::Counters;
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 use tempfile::TempDir;
 
 use crate::bench::figures::Figure;
@@ -34,6 +35,8 @@ use crate::progress::Step;
 use crate::setup::archive::Archive;
 use crate::setup::debian;
 use crate::workshop::Workshop;
+use told::NAME;
+use told::Told;
 
 /// Memory of the machine that Linux has, in MiB: Linux looks at all of it when it boots.
 const MEMORY_MIB: u32 = 256;
@@ -43,25 +46,10 @@ const MEMORY_MIB: u32 = 256;
 /// has them that is not compressed; no string instructions, of which the emulator counts each repetition, and which a kernel takes or not
 /// for what it is told of the processor. What comes behind `--` goes to the first process, and `start_linux` adds a word.
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 cryptomgr.notests loglevel=5 tsc=reliable \
-    mitigations=off norandmaps clearcpuid=erms,rep_good -- bench";
+    mitigations=off norandmaps clearcpuid=erms,rep_good -- bench marks=1";
 
-/// What is measured.
-pub const ALL: [&str; 6] =
-    [TO_GUEST, "linux_boot", "linux_cpu", "linux_memory", "linux_syscall", "linux_fork"];
-/// What of it the first process tells, in this order.
-const OPERATIONS: [&str; 5] = ["linux_boot", "linux_cpu", "linux_memory", "linux_syscall", "linux_fork"];
-/// From the loader to the guest's first instruction.
-const TO_GUEST: &str = "to_guest";
-
-/// Until the next line, on this machine's clock.
-const TIME_TO_TELL: Duration = Duration::from_secs(300);
-/// Until power-off after the last one.
-const TIME_TO_END: Duration = Duration::from_secs(60);
 /// For all of it, on a KVM host's clock.
 const TIME_LIMIT: Duration = Duration::from_secs(1000);
-
-/// The emulator's TSC ticks so often in a microsecond.
-const TICKS_OF_MICROSECOND: u64 = 100;
 
 /// Names of files, on a CD and among what a KVM host has to run.
 const START_LINUX: &str = "start_linux";
@@ -69,8 +57,9 @@ const KERNEL: &str = "linux.vmlinux";
 const FILES: &str = "linux.files";
 const BUNDLE: &str = "linux.tar";
 
-/// The name of Satori's virtual machine.
-const NAME: &str = "linux";
+/// What is measured.
+pub const ALL: [&str; 6] =
+    ["to_guest", "linux_boot", "linux_cpu", "linux_memory", "linux_syscall", "linux_fork"];
 
 /// Measures Linux in a setting that needs no KVM.
 type Measure = fn(&Workshop) -> Result<Vec<Figure>>;
@@ -145,7 +134,7 @@ pub fn prepare_in_satori(workshop: &Workshop, payload: &Path) -> Result<Launch> 
 /// # Errors
 /// When the run does not end with all figures.
 pub fn read_on_kvm(run: &mut Run<'_>) -> Result<Vec<Figure>> {
-    let told = Told::read(run)?;
+    let told = Told::read(run, Setting::Kvm)?;
     let counters = run.end().map(|end| end.counters.clone()).unwrap_or_default();
     let to_guest = counters
         .get(Counters::TSC_ZERO_AT)
@@ -159,8 +148,8 @@ pub fn read_on_kvm(run: &mut Run<'_>) -> Result<Vec<Figure>> {
 /// # Errors
 /// When the run does not end with all figures.
 pub fn read(console: &mut impl Console, setting: Setting) -> Result<Vec<Figure>> {
-    let told = Told::read(console)?;
-    let to_guest = told.machine_started_at.map(|micros| micros * TICKS_OF_MICROSECOND + told.first_tsc);
+    let told = Told::read(console, setting)?;
+    let to_guest = told.since_satoris_start();
     told.figures(setting, to_guest)
 }
 
@@ -220,100 +209,4 @@ fn file_system(workshop: &Workshop) -> Result<Vec<u8>> {
     archive.console()?;
     archive.program("init", &workload)?;
     archive.finish()
-}
-
-/// What a run tells.
-#[derive(Debug, Default)]
-struct Told {
-    /// When the guest's TSC was 0, in microseconds since Satori's start, where Satori runs it.
-    machine_started_at: Option<u64>,
-    /// The guest's TSC at its first instruction.
-    first_tsc: u64,
-    benches: Vec<(String, u64)>,
-}
-
-impl Told {
-    /// Reads on until the machine has powered itself off.
-    fn read(console: &mut impl Console) -> Result<Self> {
-        let mut told = Self::default();
-        while let Some(line) = console.line(TIME_TO_TELL)? {
-            ensure!(!is_failure(&line), "the guest says: {line}");
-            told.take(&line).with_context(|| format!("in the line {line:?}"))?;
-        }
-        console.wait_for_power_off(TIME_TO_END)?;
-        Ok(told)
-    }
-
-    fn take(&mut self, line: &str) -> Result<()> {
-        if let Some(bench) = line.strip_prefix("bench: ") {
-            let (name, ticks) = bench.split_once(' ').context("no figure")?;
-            self.benches.push((name.to_owned(), ticks.parse()?));
-        } else if let Some(tsc) = line.strip_prefix("start: ") {
-            self.first_tsc = tsc.parse()?;
-        } else if line.contains(&format!("vm {NAME}: started: ")) {
-            self.machine_started_at = Some(machine_started_at(line).context("no times")?);
-        }
-        Ok(())
-    }
-
-    /// Its figures, if they are complete.
-    fn figures(self, setting: Setting, to_guest: Option<u64>) -> Result<Vec<Figure>> {
-        let names: Vec<&str> = self.benches.iter().map(|(name, _)| name.as_str()).collect();
-        ensure!(names == OPERATIONS, "instead of {OPERATIONS:?}, Linux told {names:?}");
-        let to_guest = to_guest.map(|instructions| (TO_GUEST.to_owned(), instructions));
-        let figure = |(operation, instructions)| Figure {
-            operation,
-            setting,
-            cpus: 1,
-            instructions,
-            exits: None,
-            transitions: None,
-        };
-        Ok(to_guest.into_iter().chain(self.benches).map(figure).collect())
-    }
-}
-
-fn is_failure(line: &str) -> bool {
-    ["workload: failed", "verdict: fail", "Kernel panic", "PANIC in Satori", "not started"]
-        .iter()
-        .any(|failure| line.contains(failure))
-}
-
-/// Takes a line apart like `[    1.234567] INFO  vm linux: started: 256 MiB, …; made in 200000 us`: microseconds from Satori's start
-/// to the moment when it began to make the machine.
-fn machine_started_at(line: &str) -> Option<u64> {
-    let (stamp, rest) = line.strip_prefix('[')?.split_once(']')?;
-    let (seconds, micros) = stamp.trim().split_once('.')?;
-    let told_at = seconds.parse::<u64>().ok()? * 1_000_000 + micros.parse::<u64>().ok()?;
-    let (_, made_in) = rest.split_once("made in ")?;
-    told_at.checked_sub(made_in.strip_suffix(" us")?.parse().ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_the_start_is_that_before_the_machine_was_made() {
-        let line =
-            "[   12.345678] INFO  vm linux: started: 256 MiB, 4 KiB of Satori's own; made in 345000 us";
-        assert_eq!(machine_started_at(line), Some(12_000_678));
-        assert_eq!(machine_started_at("[    0.000001] vm linux: started: 1 MiB; made in 2 us"), None);
-    }
-
-    #[test]
-    fn figures_that_are_missing_or_wrong_are_errors() {
-        let told = |lines: &[&str]| {
-            let mut told = Told::default();
-            lines.iter().try_for_each(|line| told.take(line)).map(|()| told)
-        };
-        let all = OPERATIONS.map(|name| format!("bench: {name} 7"));
-        let all = all.each_ref().map(String::as_str);
-        let figures = told(&all).unwrap().figures(Setting::Kvm, Some(3)).unwrap();
-        assert_eq!(figures.len(), OPERATIONS.len() + 1);
-        assert_eq!((figures[0].operation.as_str(), figures[0].instructions), (TO_GUEST, 3));
-        told(&all[1..]).unwrap().figures(Setting::Kvm, None).unwrap_err();
-        told(&["bench: linux_cpu much"]).unwrap_err();
-        assert!(is_failure("workload: failed: linux_cpu: primes: expected 2, found 1"));
-    }
 }
