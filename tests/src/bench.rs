@@ -9,6 +9,7 @@
 //!
 //! Where one tick is one instruction, ticks are instructions.
 
+use crate::effort;
 use crate::exerciser;
 use crate::exerciser::EXITS_OF_ASKING;
 use crate::local_apic;
@@ -51,6 +52,17 @@ impl Often {
     pub const fn scarce(counted: u64) -> Self {
         Self { unit: 1, warm_up: 0, batch: 1, counted, beside: 0 }
     }
+
+    /// With less than a tenth of all effort, less often.
+    fn by_effort(self) -> Self {
+        let units = |count: u64| most_of(count / self.unit) * self.unit;
+        Self { warm_up: units(self.warm_up), counted: units(self.counted), ..self }
+    }
+}
+
+/// All of it, but with less than a tenth of all effort.
+fn most_of(full: u64) -> u64 {
+    effort::of(10 * full).min(full)
 }
 
 /// Measures one operation after the other.
@@ -74,6 +86,7 @@ impl Bench {
 
     /// Measures `act`, which does it as often as it is told to, and gives the ticks that this took.
     pub fn measure(&mut self, name: &str, often: Often, mut act: impl FnMut(u64) -> u64) {
+        let often = often.by_effort();
         if often.warm_up > 0 {
             act(often.warm_up);
         }
@@ -113,9 +126,11 @@ fn median(often: Often, act: &mut impl FnMut(u64) -> u64) -> u64 {
         1 => 1,
         most => (LONGEST_BATCH / act(unit).max(1)).clamp(1, most),
     };
-    let mut batches = [(); BATCHES].map(|()| act(units * unit));
+    let mut batches = [0; BATCHES];
+    let batches = &mut batches[..most_of(BATCHES as u64) as usize];
+    batches.fill_with(|| act(units * unit));
     batches.sort_unstable();
-    batches[BATCHES / 2] / (units * unit)
+    batches[batches.len() / 2] / (units * unit)
 }
 
 /// How many ticks it takes to do something.
