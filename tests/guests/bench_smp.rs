@@ -1,95 +1,82 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What it costs all CPUs together to take one page's mapping away while three of them are in the guest.
-//!
-//! The others spin in a loop of three instructions and count its rounds. What all CPUs execute, less what the others
-//! execute in that loop, is the cost; how many instructions a tick of the TSC is, which depends on the emulator and on
-//! the number of CPUs, is measured first.
+//! What it costs all CPUs together to take one page's mapping away while all but one spin in the guest: what all of them execute,
+//! less their spinning.
 #![cfg_attr(target_os = "none", no_std, no_main)]
-// UNSAFETY: the loops are assembly, so that it is known what they consist of.
-#![expect(unsafe_code)]
 
-use core::arch::asm;
-use core::sync::atomic::AtomicBool;
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::Relaxed;
-use tests::catalogue;
+use tests::bench;
 use tests::effort;
 use tests::exerciser;
+use tests::exerciser::EXITS_OF_ASKING;
 use tests::physical;
 use tests::ports;
 use tests::processors;
 use tests::say;
+use tests::spinners;
+use tests::spinners::Observed;
 use tests::time;
+use tests::verdict::fail;
 
 tests::program!(run);
 
-const VCPUS: usize = catalogue::VCPUS as usize;
 const ROUNDS: u64 = 1_000;
 const PAGE: u64 = 8 << 20;
-/// Instructions of one round of the others' loop, and of ours.
-const SPINNING: u64 = 3;
-const COUNTING: u64 = 2;
-const CALIBRATION: u64 = 1_000_000;
 
-static SPUN: [AtomicU64; VCPUS] = [const { AtomicU64::new(0) }; VCPUS];
-static OVER: AtomicBool = AtomicBool::new(false);
-
+/// Of the vCPUs there run as many as there are CPUs.
 fn run() {
-    processors::together(VCPUS, |number| {
+    processors::together(exerciser::cpus() as usize, |number| {
         if number == 0 {
             measure();
-            OVER.store(true, Relaxed);
+            spinners::end();
         } else {
-            spin(number);
+            spinners::spin(number);
         }
     });
 }
 
-fn spin(number: usize) {
-    // SAFETY: the words are atomics.
-    unsafe {
-        asm!(
-            "2:",
-            "inc qword ptr [{rounds}]",
-            "cmp byte ptr [{over}], 0",
-            "je 2b",
-            rounds = in(reg) SPUN[number].as_ptr(),
-            over = in(reg) OVER.as_ptr(),
-            options(nostack),
-        );
-    }
-}
-
-/// Ticks, and instructions of the others' loops, while `act` runs.
-fn observe(act: impl FnOnce()) -> (u64, u64) {
-    let spun = || SPUN.iter().map(|rounds| rounds.load(Relaxed)).sum::<u64>() * SPINNING;
-    let (spun_before, start) = (spun(), time::tsc());
-    act();
-    (time::tsc() - start, spun() - spun_before)
-}
-
 fn measure() {
+    let name = match exerciser::cpus() {
+        2 => "zap_page_2_cpus",
+        4 => "zap_page_4_cpus",
+        other => fail(format_args!("expected 2 or 4 CPUs, saw {other}")),
+    };
     time::spin(1_000);
-    let (ticks, spun) = observe(|| {
-        // SAFETY: counts down.
-        unsafe { asm!("2: dec {0}", "jnz 2b", inout(reg) CALIBRATION => _, options(nomem, nostack)) };
-    });
-    let thousandths = (spun + CALIBRATION * COUNTING) * 1_000 / ticks;
-    say!("bench: instructions_per_1000_ticks_on_{VCPUS}_cpus {thousandths}");
-
-    let cost = |(ticks, spun): (u64, u64)| (ticks * thousandths / 1_000).saturating_sub(spun);
-    let touch = || physical::write(PAGE, 1_u8);
+    let thousandths = spinners::instructions_in_1000_ticks();
+    say!("note: {name}: {thousandths} instructions in 1000 ticks");
     touch();
     exerciser::zap(PAGE, 1);
     let rounds = effort::of(ROUNDS);
+    cost(name, rounds, thousandths);
+    exits(name, rounds);
+}
+
+fn cost(name: &str, rounds: u64, thousandths: u64) {
+    let cost = |Observed { ticks, spun }: Observed| (ticks * thousandths / 1_000).saturating_sub(spun);
     let (mut zaps, mut reads, mut taken) = (0, 0, 0);
     for _ in 0..rounds {
         touch();
-        let observed = observe(|| ports::out_u32(exerciser::COMMAND, exerciser::ZAP));
-        taken += observed.0;
+        let observed = spinners::observe(exerciser::zap_again);
+        taken += observed.ticks;
         zaps += cost(observed);
-        reads += cost(observe(|| _ = ports::in_u32(exerciser::COMMAND)));
+        reads += cost(spinners::observe(|| _ = ports::in_u32(exerciser::COMMAND)));
     }
-    say!("bench: zap_page_{VCPUS}_cpus {}", zaps.saturating_sub(reads) / rounds);
-    say!("bench: zap_page_{VCPUS}_cpus_ticks {}", taken / rounds);
+    say!("bench: {name} {}", zaps.saturating_sub(reads) / rounds);
+    say!("note: {name}: {} ticks", taken / rounds);
+}
+
+/// Those of all vCPUs, without that of the touch.
+fn exits(name: &str, rounds: u64) {
+    let before = exerciser::exits();
+    touch();
+    exerciser::zap(PAGE, 1);
+    for _ in 1..rounds {
+        touch();
+        exerciser::zap_again();
+    }
+    // One of the commands was given in full, too.
+    let exits = exerciser::exits().wrapping_sub(before) - EXITS_OF_ASKING - (EXITS_OF_ASKING - 1);
+    bench::say_exits(name, u64::from(exits) - rounds, rounds);
+}
+
+fn touch() {
+    physical::write(PAGE, 1_u8);
 }

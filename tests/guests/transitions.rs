@@ -1,23 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Exits in known numbers between marks at which whoever runs Satori reads what it counts: so many CPUIDs, and so many
 //! reads of a device's port, each in two numbers, so that what a mark costs itself can be told from them.
-//!
-//! A mark is a line `mark N`. The program goes on when it gets a line feed.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 // UNSAFETY: the loops are assembly, so that it is known what they consist of.
 #![expect(unsafe_code)]
 
 use core::arch::asm;
 use tests::catalogue::TRANSITIONS;
-use tests::ports;
+use tests::marks::mark;
 use tests::say;
 use tests::serial;
 use tests::time;
 
 tests::program!(run);
-
-/// Between two looks at the line, in microseconds: a look is an exit, too, and how many there are depends on others.
-const PAUSE_US: u64 = 20_000;
 
 /// A kind of exit, and what makes so many of them.
 struct Kind {
@@ -38,17 +33,6 @@ fn run() {
             say!("bench: nested_{name} {}", (time::tsc() - start) / rounds);
             number += 1;
             mark(number);
-        }
-    }
-}
-
-fn mark(number: u32) {
-    say!("mark {number}");
-    loop {
-        time::spin(PAUSE_US);
-        if ports::in_u8(serial::LINE_STATUS) & serial::DATA_READY != 0 && ports::in_u8(serial::COM1) == b'\n'
-        {
-            return;
         }
     }
 }

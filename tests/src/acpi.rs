@@ -2,6 +2,7 @@
 //! ACPI's tables, found as by a system that nobody has told where they are (ACPI 6.5, 5.2.5 to 5.2.8).
 
 use crate::physical;
+use crate::start_info;
 use core::ops::Range;
 
 /// Where a BIOS keeps the segment of its extended data area.
@@ -50,4 +51,15 @@ pub fn named_by_rsdt(rsdt: u64) -> impl Iterator<Item = u64> {
 /// The tables that the XSDT at this address names.
 pub fn named_by_xsdt(xsdt: u64) -> impl Iterator<Item = u64> {
     (HEADER..length(xsdt)).step_by(8).map(move |offset| physical::read_unaligned(xsdt + offset))
+}
+
+/// The table with that signature, by the RSDP that the loader names: from its revision 2 on by the XSDT.
+#[must_use]
+pub fn table(wanted: [u8; 4]) -> Option<u64> {
+    let rsdp = Some(start_info::rsdp()).filter(|&rsdp| rsdp != 0)?;
+    let is_wanted = |table: &u64| signature(*table) == wanted;
+    match physical::read::<u8>(rsdp + 15) {
+        0 | 1 => named_by_rsdt(half(rsdp + 16).into()).find(is_wanted),
+        _ => named_by_xsdt(physical::read_unaligned(rsdp + 24)).find(is_wanted),
+    }
 }

@@ -57,3 +57,14 @@ pub fn leaf(leaf: u32) -> Leaf {
 pub fn highest_basic() -> u32 {
     leaf(0).eax
 }
+
+/// Who the hypervisor says that it is.
+#[must_use]
+pub fn hypervisor() -> [u8; 12] {
+    let Leaf { ebx, ecx, edx, .. } = leaf(0x4000_0000);
+    let mut name = [0; 12];
+    for (bytes, register) in name.chunks_exact_mut(4).zip([ebx, ecx, edx]) {
+        bytes.copy_from_slice(&register.to_le_bytes());
+    }
+    name
+}

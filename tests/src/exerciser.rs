@@ -17,9 +17,9 @@ pub const B: u16 = 0x628;
 pub const VALUE: u16 = 0x62c;
 
 /// Command: the mappings of frames A to A + B go; what is in them stays.
-pub const ZAP: u32 = 1;
+const ZAP: u32 = 1;
 /// Command: this vCPU goes on on the next physical CPU.
-pub const MIGRATE: u32 = 6;
+const MIGRATE: u32 = 6;
 
 /// The 2 MiB of guest-physical addresses that [`show`] gives a content.
 pub const WINDOW: u64 = 0xc000_0000;
@@ -107,6 +107,13 @@ impl Counters {
 /// The operands are those of the whole machine.
 static ONE_AT_A_TIME: SpinLock = SpinLock::new();
 
+/// Whether there is one. Other machines have no port there, which reads all ones, or have ACPI's events of general purpose, which
+/// read zeros where an operand cannot be read.
+#[must_use]
+pub fn is_there() -> bool {
+    ports::in_u32(COMMAND) <= 1 && ports::in_u32(A) == u32::MAX
+}
+
 /// Gives a command; what it left, or `None` if it was refused.
 pub fn command(command: u32, a: u32, b: u32) -> Option<u32> {
     ONE_AT_A_TIME.with(|| {
@@ -134,6 +141,11 @@ fn frame(address: u64) -> u32 {
 #[track_caller]
 pub fn zap(address: u64, pages: u32) {
     value(ZAP, frame(address), pages);
+}
+
+/// Takes the mappings away that the last command did, which was [`zap`], by a single write of a port.
+pub fn zap_again() {
+    ports::out_u32(COMMAND, ZAP);
 }
 
 /// Begins to note which pages of RAM are written.
@@ -166,6 +178,11 @@ pub fn show(content: Content) {
 #[track_caller]
 pub fn migrate() {
     value(MIGRATE, 0, 0);
+}
+
+/// As [`migrate`], by a single write of a port, and without a look at what came of it.
+pub fn migrate_at_once() {
+    ports::out_u32(COMMAND, MIGRATE);
 }
 
 /// The number of the physical CPU that this vCPU is on.
@@ -223,6 +240,16 @@ pub fn pretend_rate(numerator: u32, denominator: u32) {
 pub fn restarts() -> u32 {
     value(16, 0, 0)
 }
+
+/// How often all vCPUs of this machine have exited. Between two of these [`EXITS_OF_ASKING`] are of the asking itself.
+#[track_caller]
+#[must_use]
+pub fn exits() -> u32 {
+    value(17, 0, 0)
+}
+
+/// What [`command`] costs: three writes of ports, the last of which is counted already when the command is executed, and two reads.
+pub const EXITS_OF_ASKING: u32 = 5;
 
 #[cfg(test)]
 mod tests {

@@ -118,6 +118,14 @@ pub fn load() {
     unsafe { asm!("lidt [{}]", in(reg) &raw const pointer, options(readonly, nostack, preserves_flags)) };
 }
 
+/// Has this vector go straight to `handler`, which is assembly and returns by IRETQ, until the next [`load`].
+pub fn set_gate(vector: u8, handler: u64) {
+    let gate = &TABLE.0[usize::from(vector)];
+    let [low, high] = interrupt_gate(handler);
+    gate[1].store(high, Relaxed);
+    gate[0].store(low, Relaxed);
+}
+
 /// Limit and address of the global descriptor table in use.
 #[must_use]
 pub(crate) fn descriptors() -> (u16, u64) {

@@ -22,6 +22,8 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod acpi;
+pub mod arrival;
+pub mod bench;
 pub mod catalogue;
 pub mod control;
 pub mod cpuid;
@@ -36,6 +38,7 @@ pub mod io_apic;
 pub mod lane;
 pub mod local_apic;
 pub mod madt;
+pub mod marks;
 pub mod msr;
 pub mod multiboot;
 pub mod paging;
@@ -47,6 +50,7 @@ pub mod ports;
 pub mod processors;
 pub mod rtc;
 pub mod serial;
+pub mod spinners;
 pub mod start_info;
 pub mod sync;
 pub mod time;

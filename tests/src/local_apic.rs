@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The local APIC, by memory (xAPIC) or by MSRs (x2APIC). SDM volume 3, 12.4 and 12.12.
 
+use crate::cpuid;
 use crate::interrupts;
 use crate::msr;
 use crate::physical;
@@ -100,6 +101,9 @@ pub const ALL_BUT_SELF: u32 = 3 << 18;
 /// Interrupt command: destination shorthand "self".
 pub const SELF: u32 = 1 << 18;
 
+/// CPUID leaf 1, ECX: there is x2APIC mode.
+const X2APIC: u32 = 1 << 21;
+
 /// How the registers are reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalApic {
@@ -122,6 +126,16 @@ impl LocalApic {
         let apic = Self::current();
         apic.write(Register::SPURIOUS, SOFTWARE_ENABLE | u32::from(interrupts::SPURIOUS));
         apic
+    }
+
+    /// In x2APIC mode for good, enabled by software as before; `None` where CPUID has no such mode.
+    #[must_use]
+    pub fn into_x2apic() -> Option<Self> {
+        if cpuid::leaf(1).ecx & X2APIC == 0 {
+            return None;
+        }
+        msr::set(msr::APIC_BASE, msr::get(msr::APIC_BASE) | msr::APIC_BASE_EXTD);
+        Some(Self::X2Apic)
     }
 
     /// Reads a register.

@@ -2,16 +2,21 @@
 //! PCI: configuration space of bus 0, by ports (PCI 3.0, 3.2.2.3.2) and in memory (PCI Express, "Enhanced Configuration
 //! Access Mechanism").
 
+use crate::acpi;
 use crate::physical;
 use crate::physical::Word;
 use crate::ports;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// CONFIG_ADDRESS.
 pub const CONFIG_ADDRESS: u16 = 0xcf8;
 /// CONFIG_DATA.
 pub const CONFIG_DATA: u16 = 0xcfc;
-/// Where configuration space is in memory.
+/// Where configuration space is in memory, on Satori.
 pub const ECAM: u64 = 0xe000_0000;
+
+static IN_MEMORY: AtomicU64 = AtomicU64::new(ECAM);
 
 /// Registers of the header.
 pub const COMMAND: u16 = 0x04;
@@ -38,6 +43,14 @@ pub const VENDOR_SPECIFIC: u8 = 0x09;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function(pub u8);
 
+/// Finds out where configuration space is in memory, on other machines, too: by ACPI's table MCFG (PCI Firmware Specification,
+/// "MCFG Table Description"), where there is one.
+pub fn find_in_memory() {
+    if let Some(table) = acpi::table(*b"MCFG") {
+        IN_MEMORY.store(physical::read_unaligned(table + 44), Relaxed);
+    }
+}
+
 /// The devices that are there, the host bridge included.
 pub fn functions() -> impl Iterator<Item = Function> {
     (0..32).map(Function).filter(|function| function.read::<u16>(0) != 0xffff)
@@ -57,7 +70,7 @@ impl Function {
     /// Where a register is in memory.
     #[must_use]
     pub fn at(self, offset: u16) -> u64 {
-        ECAM | u64::from(self.0) << 15 | u64::from(offset)
+        IN_MEMORY.load(Relaxed) | u64::from(self.0) << 15 | u64::from(offset)
     }
 
     /// Reads a register, in memory.

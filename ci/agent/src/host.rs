@@ -3,7 +3,9 @@
 
 use std::ffi::CStr;
 use std::fs;
+use std::fs::File;
 use std::io;
+use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
@@ -43,6 +45,24 @@ fn make_terminal_raw() -> io::Result<()> {
     let mut settings = termios::tcgetattr(io::stdin())?;
     settings.make_raw();
     Ok(termios::tcsetattr(io::stdin(), OptionalActions::Now, &settings)?)
+}
+
+/// What the kernel has logged about Hyper-V's interface, and what KVM uses of it. Empty where the log cannot be read.
+pub fn said_of_hyperv() -> Vec<String> {
+    let Ok(mut log) = File::open("/dev/kmsg") else { return Vec::new() };
+    // It has no end, but more to come.
+    if rustix::io::ioctl_fionbio(&log, true).is_err() {
+        return Vec::new();
+    }
+    let mut lines = Vec::new();
+    // Each read gives one record: what it is, then a semicolon, then the line.
+    let mut record = [0; 8192];
+    while let Ok(length @ 1..) = log.read(&mut record) {
+        let text = String::from_utf8_lossy(&record[..length]).into_owned();
+        let line = text.split_once(';').map(|(_, line)| line.lines().next().unwrap_or_default());
+        lines.extend(line.filter(|line| line.contains("Hyper-V")).map(str::to_owned));
+    }
+    lines
 }
 
 /// Switches the machine off.

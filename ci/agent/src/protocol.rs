@@ -14,6 +14,13 @@ pub const FRAME: u8 = 0x1e;
 /// Ends the run that is under way. No text in UTF-8 has this byte.
 pub const END_RUN: u8 = 0xff;
 
+/// Where a KVM host in a machine of QEMU's has its requests, each a line, if it has them with it. It carries them out without
+/// frames, then powers off. Its counters at marks come before the mark, which is for the agent of the host below.
+pub const REQUESTS: &str = "/requests";
+
+/// What the lines begin with by which such a host tells of itself.
+pub const OF_L1: &str = "L1 ";
+
 /// Between the arguments of a request (ASCII's "unit separator").
 const SEPARATOR: char = '\x1f';
 

@@ -13,13 +13,16 @@ use agent::protocol::END_RUN;
 use agent::protocol::End;
 use agent::protocol::FRAME;
 use agent::protocol::Frame;
+use agent::protocol::OF_L1;
 use agent::protocol::Request;
 use rustix::event::PollFd;
 use rustix::event::PollFlags;
 use rustix::event::Timespec;
 use rustix::event::poll;
 
-use crate::marks::Marks;
+use crate::host;
+use crate::marks::MarksFor;
+use crate::marks::Output;
 use crate::qemu::Qemu;
 use crate::tell;
 
@@ -33,17 +36,37 @@ const TIME_FOR_MORE: Duration = Duration::from_millis(10);
 pub fn serve() -> io::Result<()> {
     tell(&Frame::Ready)?;
     while let Some(line) = next_request()? {
-        let Some(request) = Request::parse(&line) else {
-            return Err(io::Error::other(format!("no request: {line:?}")));
-        };
+        let request = parse(&line)?;
         tell(&Frame::Begin)?;
-        let end = match Qemu::start(&request.command) {
-            Ok(qemu) => Run::of(qemu, request.time_limit).follow()?,
-            Err(error) => End { cause: one_word(&error.to_string()), counters: Counters::default() },
-        };
+        let end = carry_out(&request, MarksFor::ThisHost)?;
         tell(&Frame::End(end))?;
     }
     Ok(())
+}
+
+/// Carries out all `requests`, one after the other, for the host that runs the machine that this one is in.
+pub fn serve_file(requests: &str) -> io::Result<()> {
+    host::said_of_hyperv().iter().try_for_each(|line| tell_below(&format!("kernel: {line}")))?;
+    for line in requests.lines() {
+        let end = carry_out(&parse(line)?, MarksFor::HostBelow)?;
+        tell_below(&format!("run ended: {}", end.cause))?;
+    }
+    Ok(())
+}
+
+fn parse(line: &str) -> io::Result<Request> {
+    Request::parse(line).ok_or_else(|| io::Error::other(format!("no request: {line:?}")))
+}
+
+fn tell_below(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{OF_L1}{line}")
+}
+
+fn carry_out(request: &Request, marks_for: MarksFor) -> io::Result<End> {
+    match Qemu::start(&request.command) {
+        Ok(qemu) => Run::of(qemu, request.time_limit, marks_for).follow(),
+        Err(error) => Ok(End { cause: one_word(&error.to_string()), counters: Counters::default() }),
+    }
 }
 
 /// The next request, without what was typed to a machine that had ended by then; `None` when the lab is gone.
@@ -69,7 +92,7 @@ fn one_word(text: &str) -> String {
 struct Run {
     qemu: Qemu,
     deadline: Instant,
-    marks: Marks,
+    output: Output,
     /// What QEMU has not taken yet of what was typed.
     waiting: Vec<u8>,
     /// How it ended, once it is known; QEMU may still have something to print.
@@ -85,9 +108,9 @@ struct Ready {
 }
 
 impl Run {
-    fn of(qemu: Qemu, time_limit: Duration) -> Self {
+    fn of(qemu: Qemu, time_limit: Duration, marks_for: MarksFor) -> Self {
         let deadline = Instant::now() + time_limit;
-        Self { qemu, deadline, marks: Marks::default(), waiting: Vec::new(), end: None }
+        Self { qemu, deadline, output: Output::new(marks_for), waiting: Vec::new(), end: None }
     }
 
     fn follow(mut self) -> io::Result<End> {
@@ -165,14 +188,9 @@ impl Run {
         thread::sleep(TIME_FOR_MORE);
         let mut buffer = [0; 4096];
         let length = self.qemu.output.read(&mut buffer)?;
-        let mut passed = Vec::with_capacity(length);
-        for byte in &buffer[..length] {
-            passed.push(if *byte == FRAME { b'?' } else { *byte });
-            if let Some(number) = self.marks.look(*byte) {
-                writeln!(passed, "counters at mark {number}: {}", self.qemu.counters())?;
-                self.waiting.push(b'\n');
-            }
-        }
+        let counters = || self.qemu.counters();
+        let (passed, answered) = self.output.pass(&buffer[..length], counters);
+        self.waiting.extend(std::iter::repeat_n(b'\n', answered));
         let mut lab = io::stdout().lock();
         lab.write_all(&passed)?;
         lab.flush()?;

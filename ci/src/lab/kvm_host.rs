@@ -21,7 +21,6 @@ use agent::protocol::END_RUN;
 use agent::protocol::End;
 use agent::protocol::FRAME;
 use agent::protocol::Frame;
-use agent::protocol::Request;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
@@ -51,25 +50,24 @@ const TIME_TO_BOOT: Duration = Duration::from_secs(300);
 /// For QEMU to be killed, or to be started.
 const TIME_TO_TURN: Duration = Duration::from_secs(60);
 
-/// Memory of the emulated machine for Linux and QEMU, in MiB, beside that of QEMU's machine and the first file system,
-/// of which there are two copies while it is unpacked.
+/// Memory for Linux and QEMU, in MiB, beside that of QEMU's machine and the first file system, of which there are two copies
+/// while it is unpacked.
 const OWN_MEMORY_MIB: u32 = 256;
 
+/// With less, Linux gives QEMU's machine no large pages: 512 MiB beside the kernel and the packed file system.
+const LARGE_PAGES_MIB: u32 = 768;
+
 /// Where the emulated host has what it is to run.
-const PAYLOAD: &str = "/payload";
+pub(super) const PAYLOAD: &str = "/payload";
 
-/// No speculation's mitigations: there is none in the emulator, and the figures of others are without. No checks of the
-/// kernel of itself, which take a third of the time. Only what is fatal is printed on the port that guests share.
-const CONFIGURATION: &str = "serial --unit=0 --speed=115200
-terminfo serial dumb
-terminal_output console serial
-linux /boot/vmlinuz console=ttyS0,115200 nokaslr mitigations=off tsc=reliable no_timer_check loglevel=2 \\
-    rodata=off cryptomgr.notests audit=0 apparmor=0
-initrd /boot/host /boot/payload
-boot
-";
+/// The kernel's command line. No speculation's mitigations: there is none in the emulator, and the figures of others are
+/// without. No checks of the kernel of itself, which take a third of the time. Only what is fatal is printed on the port that
+/// guests share.
+pub(super) const COMMAND_LINE: &str = "console=ttyS0,115200 nokaslr mitigations=off tsc=reliable no_timer_check loglevel=2 \
+    rodata=off cryptomgr.notests audit=0 apparmor=0";
 
-const GRUB: Grub<'_> = Grub { modules: "linux serial terminfo terminal", configuration: CONFIGURATION };
+/// GRUB's modules for [`configuration`].
+const GRUB_MODULES: &str = "linux serial terminfo terminal";
 
 /// A Linux with KVM, and an agent in it that runs QEMU.
 #[derive(Debug)]
@@ -133,9 +131,8 @@ impl KvmHost {
             ensure!(matches!(frame, Frame::End(_)), "instead of its end, the run before has: {frame}");
             self.under_way = false;
         }
-        let request = Request { time_limit: launch.time_limit, command: launch.qemu(&self.payload) };
         let mut line = vec![FRAME];
-        writeln!(line, "{request}")?;
+        writeln!(line, "{}", launch.request(&self.payload))?;
         self.session.keyboard()?.line.write_all(&line).context("the KVM host has ended")?;
         let frame = self.next_frame(TIME_TO_TURN).context("QEMU was not started")?;
         ensure!(frame == Frame::Begin, "instead of starting QEMU, the KVM host says: {frame}");
@@ -210,16 +207,34 @@ fn emulate(workshop: &Workshop, payload: &Path, memory_mib: u32, cpus: u32) -> R
     let host = kvm_host::file_system(workshop)?.finish()?;
     let payload = archive_of(payload)?.finish()?;
     let step = Step::start("making the KVM host's CD");
-    image::write_cd(workshop, &iso, GRUB, |boot| {
+    let grub = Grub { modules: GRUB_MODULES, configuration: &configuration() };
+    image::write_cd(workshop, &iso, grub, |boot| {
         fs::write(boot.join("host"), &host)?;
         fs::write(boot.join("payload"), &payload)?;
         image::copy(&kvm_host::kernel(workshop)?.bzimage, &boot.join("vmlinuz"))
     })?;
     step.done();
-    let files_mib = u32::try_from((host.len() + payload.len()) >> 20)?;
-    let memory_mib = memory_mib + 2 * files_mib + OWN_MEMORY_MIB;
+    let memory_mib = host_memory_mib(memory_mib, host.len() + payload.len())?;
     let machine = Machine { iso, processor: Processor::default(), cpus, memory_mib };
     Ok((machine.boot(workshop)?, folder))
+}
+
+fn configuration() -> String {
+    format!(
+        "serial --unit=0 --speed=115200
+terminfo serial dumb
+terminal_output console serial
+linux /boot/vmlinuz {COMMAND_LINE}
+initrd /boot/host /boot/payload
+boot
+"
+    )
+}
+
+/// What a KVM host needs of memory, in MiB, for machines with so much, if its first file system has so many bytes.
+pub(super) fn host_memory_mib(machines_mib: u32, files: usize) -> Result<u32> {
+    let files_mib = u32::try_from(files >> 20)?;
+    Ok((machines_mib + 2 * files_mib + OWN_MEMORY_MIB).max(LARGE_PAGES_MIB))
 }
 
 /// The files of a folder, for the host's [`PAYLOAD`].

@@ -7,6 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use agent::protocol::Request;
+
 use crate::setup::packages::QEMU;
 
 /// All that KVM has for a nested hypervisor, and what it comes with.
@@ -31,6 +33,9 @@ const ALL: [&str; 18] = [
     "hv-emsr-bitmap",
 ];
 
+/// The enlightened VMCS, and what works with that alone.
+const ENLIGHTENED_VMCS: [&str; 3] = ["hv-evmcs", "hv-emsr-bitmap", "hv-tlbflush-direct"];
+
 /// What QEMU's machine offers of Hyper-V's interface, as QEMU's flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HyperV(Vec<String>);
@@ -38,6 +43,13 @@ pub struct HyperV(Vec<String>);
 impl HyperV {
     /// Nothing.
     pub const NONE: Self = Self(Vec::new());
+
+    /// All that helps but the enlightened VMCS, and what works with that alone.
+    #[must_use]
+    pub fn without_enlightened_vmcs() -> Self {
+        let Self(all) = Self::default();
+        Self(all.into_iter().filter(|flag| !ENLIGHTENED_VMCS.contains(&flag.as_str())).collect())
+    }
 }
 
 impl Default for HyperV {
@@ -87,9 +99,14 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// QEMU's program and arguments, if what there is to run is in the host's folder `payload`.
+    /// What an agent is asked for, if what there is to run is in the host's folder `payload`.
     #[must_use]
-    pub fn qemu(&self, payload: &str) -> Vec<String> {
+    pub fn request(&self, payload: &str) -> Request {
+        Request { time_limit: self.time_limit, command: self.qemu(payload) }
+    }
+
+    /// QEMU's program and arguments, if what there is to run is in the host's folder `payload`.
+    fn qemu(&self, payload: &str) -> Vec<String> {
         let Self { kernel, initrd, command_line, nests, hyperv, cpus, memory_mib, more, .. } = self;
         let mut processor = vec!["host", if *nests { "+vmx" } else { "-vmx" }];
         if !hyperv.0.is_empty() || *nests {
@@ -123,5 +140,12 @@ mod tests {
         assert_eq!("none".parse(), Ok(HyperV::NONE));
         assert_eq!(HyperV::default().to_string().parse(), Ok(HyperV::default()));
         assert_eq!(HyperV::NONE.to_string(), "none");
+    }
+
+    #[test]
+    fn what_needs_the_enlightened_vmcs_goes_with_it() {
+        let (all, without) = (HyperV::default(), HyperV::without_enlightened_vmcs());
+        assert_eq!(without.0.len() + ENLIGHTENED_VMCS.len(), all.0.len());
+        assert!(!without.to_string().contains("evmcs"));
     }
 }

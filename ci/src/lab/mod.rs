@@ -5,6 +5,7 @@ mod console;
 mod emulator;
 mod kvm_host;
 mod launch;
+mod nested_host;
 mod session;
 
 pub use console::Console;
@@ -16,4 +17,5 @@ pub use kvm_host::KvmHost;
 pub use kvm_host::Run;
 pub use launch::HyperV;
 pub use launch::Launch;
+pub use nested_host::lay_out_nested_host;
 pub use session::Session;

@@ -8,7 +8,6 @@ use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -31,6 +30,10 @@ pub(super) const CD: &str = "image.iso";
 
 /// All that the machine printed, in the session's folder.
 const TRANSCRIPT: &str = "serial.txt";
+
+/// What names of sessions' folders begin with, and those of folders that were kept.
+const PREFIX: &str = "lab-";
+const KEPT_PREFIX: &str = "lab-failed-";
 
 /// How the emulator names the end of a machine that powered itself off.
 const POWERED_OFF: &str = "soft power off";
@@ -58,7 +61,7 @@ impl Session {
     pub(super) fn folder(workshop: &Workshop) -> Result<TempDir> {
         let target = workshop.target();
         fs::create_dir_all(&target)?;
-        Ok(tempfile::Builder::new().prefix("lab-").tempdir_in(target)?)
+        Ok(tempfile::Builder::new().prefix(PREFIX).tempdir_in(target)?)
     }
 
     pub(super) fn new(
@@ -91,7 +94,8 @@ impl Session {
             fs::copy(&cd, &copy)?;
             fs::rename(copy, cd)?;
         }
-        let kept = folder.with_file_name(format!("lab-failed-{}", process::id()));
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().replacen(PREFIX, KEPT_PREFIX, 1);
+        let kept = folder.with_file_name(name);
         fs::rename(self.folder.keep(), &kept)?;
         Ok(kept)
     }

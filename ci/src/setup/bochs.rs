@@ -122,6 +122,19 @@ pub fn bring(workshop: &Workshop) -> Result<PathBuf> {
     Ok(entry.join("bochs"))
 }
 
+/// The version of the emulator, and which of its builds: a name that changes with its source, its mends and its options.
+///
+/// # Errors
+/// As [`bring`].
+pub fn version(workshop: &Workshop) -> Result<String> {
+    let bochs = bring(workshop)?;
+    if env::var_os(VARIABLE).is_some() {
+        return Ok(bochs.display().to_string());
+    }
+    let folder = bochs.parent().and_then(Path::file_name).unwrap_or_default();
+    Ok(folder.display().to_string())
+}
+
 fn build(workshop: &Workshop, folder: &Path) -> Result<()> {
     let archive = folder.join("source.tar.xz");
     apt::fetch_from_pool(workshop, SOURCE, SOURCE_SHA256, &archive)?;

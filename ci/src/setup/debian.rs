@@ -32,6 +32,8 @@ pub struct Linux {
     pub bzimage: PathBuf,
     /// Modules, in an order in which they can be loaded.
     pub modules: Vec<PathBuf>,
+    /// The package that it is from, with its version.
+    pub package: String,
 }
 
 /// Debian's kernel for this release.
@@ -57,7 +59,8 @@ pub fn linux(workshop: &Workshop) -> Result<Linux> {
     let modules = fs::read_dir(folder.join("modules"))?.map(|entry| Ok(entry?.path()));
     let mut modules = modules.collect::<Result<Vec<PathBuf>>>()?;
     modules.sort();
-    Ok(Linux { vmlinux: folder.join("vmlinux"), bzimage: folder.join("bzimage"), modules })
+    let package = fs::read_to_string(folder.join("package"))?;
+    Ok(Linux { vmlinux: folder.join("vmlinux"), bzimage: folder.join("bzimage"), modules, package })
 }
 
 /// Puts the modules into `folder`, with names that sort as they are to be loaded.

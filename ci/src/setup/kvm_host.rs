@@ -53,6 +53,8 @@ pub struct Kernel {
     pub bzimage: PathBuf,
     /// KVM's modules, in the order in which they are to be loaded.
     pub modules: Vec<PathBuf>,
+    /// The package that it is from, with its version.
+    pub package: String,
 }
 
 /// The kernel with KVM, its files only.
@@ -65,7 +67,8 @@ pub fn kernel(workshop: &Workshop) -> Result<Kernel> {
     let folder = workshop.cache.entry(&workshop.interrupt, &recipe, |folder| unpack(workshop, folder));
     let folder = folder.context("no Linux with KVM for the leg kvm")?;
     let modules = MODULES.iter().map(|module| folder.join(file_name(module))).collect();
-    Ok(Kernel { bzimage: folder.join("bzimage"), modules })
+    let package = fs::read_to_string(folder.join("package"))?;
+    Ok(Kernel { bzimage: folder.join("bzimage"), modules, package })
 }
 
 fn unpack(workshop: &Workshop, folder: &Path) -> Result<()> {

@@ -59,6 +59,8 @@ pub enum Command {
     RatePending,
     /// The value is how often the machine was started again by itself.
     Restarts,
+    /// The value is how often all vCPUs of the machine have exited so far.
+    Exits,
 }
 
 /// What lies in the 2 MiB from [`Window::START`] on.
@@ -151,6 +153,7 @@ impl Exerciser {
             14 if self.a != 0 && self.b != 0 => Command::Rate(self.a, self.b),
             15 => Command::RatePending,
             16 => Command::Restarts,
+            17 => Command::Exits,
             _ => return None,
         })
     }
@@ -175,7 +178,7 @@ mod tests {
     #[test]
     fn what_means_nothing_is_refused() {
         let mut exerciser = Exerciser::default();
-        for number in [0, 14, 17, u32::MAX] {
+        for number in [0, 14, 18, u32::MAX] {
             assert_eq!(exerciser.write(COMMAND, number), None);
             assert_eq!(exerciser.read(COMMAND), 1);
         }

@@ -117,6 +117,10 @@ fn outcome(guest: &Guest<'_>, exercise: &Exercise, command: Command) -> Result<u
             machine.intercept(may_pass_through(MsrIndex(msr))?, MsrAccess::Read, exits);
         }
         Command::Restarts => value = exercise.restarts,
+        Command::Exits => {
+            let exits = machine.posts.iter().flat_map(|post| post.exits.0.iter());
+            value = exits.map(|(_, exits)| exits.count).sum::<u64>() as u32;
+        }
         Command::ReadExits => {
             value = guest.machine.posts.of(guest.index()).exits.0.of(ExitReason::RDMSR) as u32;
         }

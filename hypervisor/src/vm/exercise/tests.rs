@@ -33,6 +33,7 @@ const AGE: u32 = 10;
 const CPU_COUNT: u32 = 11;
 const INTERCEPT_READS: u32 = 12;
 const READ_EXITS: u32 = 13;
+const EXITS: u32 = 17;
 
 /// Its reads reach the processor, unless they are made to exit.
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
@@ -106,7 +107,7 @@ fn accesses_of_other_widths_are_none_of_the_exercisers() {
     let mut model = with_exerciser();
     assert!(!model.machine.write_port(COMMAND, 1, MIGRATE, || 0).exercise);
     assert!(!model.machine.write_port(COMMAND, 2, MIGRATE, || 0).exercise);
-    assert_eq!(model.machine.read_port(COMMAND, 1, || 0).0, 0xff);
+    assert_eq!(model.machine.read_port(COMMAND, 1, || 0), 0xff);
     execute(&mut model.guest());
     assert!(!model.state.moves_on);
 }
@@ -256,6 +257,17 @@ fn reads_of_an_msr_exit_while_they_are_asked_to_and_each_vcpu_counts_its_own() {
     assert_eq!(bits(&model), 2);
     let mut sibling = model.sibling(1);
     assert_eq!(command(&mut sibling, READ_EXITS, 0, 0), Some(0));
+}
+
+#[test]
+fn exits_are_those_of_all_vcpus_for_whatever_reason() {
+    let mut model = with_exerciser();
+    assert_eq!(command(&mut model, EXITS, 0, 0), Some(0));
+    for (vcpu, reason) in [(0, ExitReason::CPUID), (1, ExitReason::CPUID), (1, ExitReason::from_field(5000))]
+    {
+        let _ = model.machine.posts.of(vcpu).exits.0.count(reason);
+    }
+    assert_eq!(command(&mut model, EXITS, 0, 0), Some(3));
 }
 
 #[test]
