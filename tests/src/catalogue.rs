@@ -228,6 +228,8 @@ pub const PROGRAMS: &[Program] = &[
     // The test of Satori's console talks to them.
     Program::passes("echo", "says what it is told until it is told to quit").on(&[]),
     Program::passes("power_button", "a guest that heeds its power button ends when that is pressed").on(&[]),
+    // It becomes the Linux that is measured, on whatever machine.
+    Program::passes("start_linux", "starts a Linux in the place of this program").on(&[]),
     // The leg `kvm` runs it by itself.
     Program::passes("transitions", "exits come in known numbers between marks").on(&[]),
     Program::passes("bench_migration", "prints what it costs to go on on another CPU").exercised().on(&[2]),

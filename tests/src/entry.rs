@@ -2,7 +2,7 @@
 //! The first instructions of a guest program: from the 32-bit state of the PVH and multiboot protocols to Rust in long mode.
 //!
 //! The loader leaves us in 32-bit protected mode without paging, the address of what it tells us in EBX, and by multiboot a
-//! magic number in EAX. The tables built
+//! magic number in EAX. The first thing that is done is to read the TSC. The tables built
 //! here map the first 4 GiB to themselves with 2 MiB pages, all writable and executable.
 
 // UNSAFETY: there is no Rust before there is a stack; this is assembly.
@@ -12,6 +12,7 @@ use crate::idt;
 use crate::multiboot;
 use crate::serial;
 use crate::start_info;
+use crate::time;
 use crate::verdict;
 use core::arch::global_asm;
 
@@ -28,6 +29,9 @@ entry_32:
     cld
     mov edi, ebx
     mov esi, eax
+    rdtsc
+    mov [first_tsc], eax
+    mov [first_tsc + 4], edx
     # Four page directories: 2048 entries of 2 MiB, present, writable.
     mov ecx, 2048
     mov eax, 0x83
@@ -74,6 +78,7 @@ long_mode_entry:
     mov rsp, offset stack_top
     xor ebp, ebp
     push rbp
+    mov rdx, [first_tsc]
     jmp {start}
 
     .section .data.global_descriptors, "aw"
@@ -96,6 +101,8 @@ global_descriptors_pointer:
 page_map_level_4: .skip 4096
 page_directory_pointers: .skip 4096
 page_directories: .skip 4 * 4096
+first_tsc: .skip 8
+    .balign 4096
     .skip {stack_size}
 stack_top:
     .text
@@ -109,8 +116,10 @@ unsafe extern "C" {
     safe fn program();
 }
 
-/// Where the assembly ends: `information` is the physical address that the loader left, `magic` tells of multiboot.
-extern "C" fn start(information: u32, magic: u32) -> ! {
+/// Where the assembly ends: `information` is the physical address that the loader left, `magic` tells of multiboot, and `tsc` is
+/// the TSC at the first instruction.
+extern "C" fn start(information: u32, magic: u32, tsc: u64) -> ! {
+    time::set_at_entry(tsc);
     start_info::set(information);
     multiboot::set(information, magic);
     serial::initialise();

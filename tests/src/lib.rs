@@ -14,7 +14,7 @@
 //! ```
 //!
 //! It is an ELF file with a PVH note, so Satori, QEMU and others boot it without firmware; one that says `multiboot_program!`
-//! has a multiboot header instead. It reports on COM1, and its
+//! or `multiboot_program_by_addresses!` has a multiboot header instead. It reports on COM1, and its
 //! last line is a [`verdict`]. Built for the host, a program compiles and does nothing.
 //!
 //! A guest program owns its whole machine and has a thread for each vCPU, so what the runtime keeps is kept in statics of
@@ -48,6 +48,7 @@ pub mod pic;
 pub mod pit;
 pub mod ports;
 pub mod processors;
+pub mod pvh_kernel;
 pub mod rtc;
 pub mod serial;
 pub mod spinners;
@@ -88,6 +89,23 @@ macro_rules! multiboot_program {
             ".balign 4",
             // Magic, flags, and what makes the sum of all three 0.
             ".long 0x1badb002, 3, -0x1badb005",
+            ".text"
+        );
+    };
+}
+
+/// As [`multiboot_program!`], but the header says what goes where. So loaders take it that know no ELF files of 64 bits.
+#[macro_export]
+macro_rules! multiboot_program_by_addresses {
+    ($run:path) => {
+        $crate::entered_program!(
+            $run,
+            ".section .multiboot, \"a\"",
+            ".balign 4",
+            "multiboot_header:",
+            ".long 0x1badb002, 0x10003, -0x1badb002 - 0x10003",
+            // Where the header, the file's part and its end go, the end of what is cleared behind it, and the entry.
+            ".long multiboot_header, image_start, data_end, image_end, entry_32",
             ".text"
         );
     };

@@ -78,6 +78,46 @@ pub fn write_unaligned(address: u64, value: u64) {
     }
 }
 
+/// Copies so many bytes, all of them to other places than where any of them were.
+#[track_caller]
+pub fn copy(from: u64, to: u64, bytes: u64) {
+    if from < to.saturating_add(bytes) && to < from.saturating_add(bytes) {
+        refuse(to, bytes);
+    }
+    let (from, to) = (outside(from, bytes), outside(to, bytes));
+    // SAFETY: `outside` has refused what Rust knows of. By words first: each counts as an instruction.
+    unsafe {
+        asm!(
+            "rep movsq", "mov rcx, {rest}", "rep movsb",
+            rest = in(reg) bytes % 8, inout("rcx") bytes / 8 => _, inout("rsi") from => _, inout("rdi") to => _,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Makes so many bytes zero.
+#[track_caller]
+pub fn clear(address: u64, bytes: u64) {
+    let at = outside(address, bytes);
+    // SAFETY: as for `copy`.
+    unsafe {
+        asm!(
+            "rep stosq", "mov rcx, {rest}", "rep stosb",
+            rest = in(reg) bytes % 8, inout("rcx") bytes / 8 => _, inout("rdi") at => _, in("rax") 0,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Has `look` see the bytes of a part of memory, to which it must not write.
+#[track_caller]
+pub fn with_bytes<R>(range: &Range<u64>, look: impl FnOnce(&[u8]) -> R) -> R {
+    let length = range.end.saturating_sub(range.start);
+    let start = core::ptr::with_exposed_provenance::<u8>(outside(range.start, length));
+    // SAFETY: `outside` has refused what Rust knows of, and nobody else writes there meanwhile.
+    look(unsafe { core::slice::from_raw_parts(start, length as usize) })
+}
+
 /// The address as a pointer's value, if a `W` there is aligned, mapped and outside of the image.
 #[track_caller]
 fn aligned<W>(address: u64) -> usize {

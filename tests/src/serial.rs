@@ -28,6 +28,9 @@ pub const DATA_READY: u8 = 1 << 0;
 /// Line status: the transmitter holding register is empty.
 pub const TRANSMITTER_EMPTY: u8 = 1 << 5;
 
+/// Line status: the last byte has left, too.
+pub const LINE_IDLE: u8 = 1 << 6;
+
 /// Line control: 8 data bits, no parity, 1 stop bit.
 pub const EIGHT_BITS: u8 = 3;
 /// Line control: the first two registers are the baud rate divisor.
@@ -64,8 +67,17 @@ pub fn send(byte: u8) {
 
 /// Waits, within bounds, until the transmitter holding register is empty.
 pub fn wait_for_transmitter() {
+    wait_for(TRANSMITTER_EMPTY);
+}
+
+/// Waits, within bounds, until all that was sent has left.
+pub fn wait_for_idle_line() {
+    wait_for(LINE_IDLE);
+}
+
+fn wait_for(status: u8) {
     for _ in 0..PATIENCE {
-        if ports::in_u8(LINE_STATUS) & TRANSMITTER_EMPTY != 0 {
+        if ports::in_u8(LINE_STATUS) & status != 0 {
             return;
         }
     }

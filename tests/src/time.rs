@@ -8,6 +8,21 @@ use crate::cpuid;
 use crate::start_info;
 use crate::verdict;
 use core::arch::asm;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+
+static AT_ENTRY: AtomicU64 = AtomicU64::new(0);
+
+/// Keeps the TSC that was read at the program's first instruction.
+pub fn set_at_entry(tsc: u64) {
+    AT_ENTRY.store(tsc, Relaxed);
+}
+
+/// The TSC at the program's first instruction.
+#[must_use]
+pub fn at_entry() -> u64 {
+    AT_ENTRY.load(Relaxed)
+}
 
 /// The TSC, read after everything before it is done.
 #[must_use]

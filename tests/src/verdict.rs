@@ -7,6 +7,7 @@
 use crate::ports;
 use crate::processors;
 use crate::say;
+use crate::serial;
 use core::arch::asm;
 use core::fmt;
 use core::panic::Location;
@@ -15,6 +16,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// PM1a control (ACPI 6.5, 4.8.3.2.1) of Satori's virtual machine, and of QEMU's.
 pub const PM1A_CONTROL: u16 = 0x604;
+/// The same of the emulator's machine itself.
+const PM1A_CONTROL_OF_EMULATOR: u16 = 0xb004;
 /// SLP_EN, and SLP_TYP 0, which is S5: off.
 const POWER_OFF: u16 = 1 << 13;
 /// Reset control register of a PC's chipset; writing 6 resets.
@@ -69,9 +72,11 @@ pub fn expect(what: impl fmt::Display, holds: bool) {
     }
 }
 
-/// Powers the virtual machine off, by whichever way this machine has.
+/// Powers the machine off, by whichever way this machine has.
 pub fn power_off() -> ! {
     ports::out_u16(PM1A_CONTROL, POWER_OFF);
+    serial::wait_for_idle_line();
+    ports::out_u16(PM1A_CONTROL_OF_EMULATOR, POWER_OFF);
     ports::out_u8(DEBUG_EXIT, 0);
     stop()
 }

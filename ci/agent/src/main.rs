@@ -8,6 +8,7 @@ mod host;
 mod marks;
 mod qemu;
 mod serve;
+mod tsc;
 
 use std::fs;
 use std::io::Write;

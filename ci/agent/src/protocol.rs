@@ -129,6 +129,11 @@ impl fmt::Display for Counters {
 }
 
 impl Counters {
+    /// The KVM host's TSC when QEMU was started, which is no counter of KVM's.
+    pub const STARTED_AT: &str = "started-at";
+    /// The host's TSC when that of QEMU's machine was 0, which is none either.
+    pub const TSC_ZERO_AT: &str = "tsc-zero-at";
+
     /// Reads what [`Display`](fmt::Display) writes, and leaves out what is no counter.
     #[must_use]
     pub fn parse(text: &str) -> Self {

@@ -20,6 +20,8 @@ use std::process::ExitStatus;
 use agent::protocol::Counters;
 use agent::protocol::End;
 
+use crate::tsc;
+
 /// Where KVM keeps what it counts: a folder for each machine, named after its process.
 const DEBUGFS: &str = "/sys/kernel/debug/kvm";
 
@@ -30,6 +32,8 @@ const OPTIONS: [&str; 4] = ["-no-reboot", "-no-shutdown", "-serial", "stdio"];
 #[derive(Debug)]
 pub struct Qemu {
     process: Child,
+    /// The host's TSC when it was started.
+    started_at: u64,
     /// What it and its machine print.
     pub output: PipeReader,
     /// What is typed to its machine. Never blocks.
@@ -60,8 +64,9 @@ impl Qemu {
         command.args(arguments).args(OPTIONS).arg("-qmp").arg(format!("unix:{}", socket.path.display()));
         command.stdin(typed).stdout(prints.try_clone()?).stderr(prints);
         // `command`, which ends with this function, holds the writing ends of the output: while it does, that has no end.
+        let started_at = tsc::now();
         let process = command.spawn()?;
-        Ok(Self { process, output, input, monitor: Monitor::Awaited(socket) })
+        Ok(Self { process, started_at, output, input, monitor: Monitor::Awaited(socket) })
     }
 
     /// What can be read when the monitor has something to say, while it is open.
@@ -104,9 +109,11 @@ impl Qemu {
         }
     }
 
-    /// What KVM has counted for this machine so far.
+    /// What KVM has counted for this machine so far; and with that [`Counters::STARTED_AT`] and [`Counters::TSC_ZERO_AT`].
     pub fn counters(&self) -> Counters {
-        counters_of(self.process.id(), Path::new(DEBUGFS)).unwrap_or_default()
+        let mut counters = counters_of(self.process.id(), Path::new(DEBUGFS)).unwrap_or_default();
+        counters.0.insert(Counters::STARTED_AT.into(), self.started_at);
+        counters
     }
 
     /// Waits for its end.
@@ -152,6 +159,10 @@ fn counters_of(process: u32, debugfs: &Path) -> io::Result<Counters> {
             if let Some(count) = count.filter(|count| *count != 0) {
                 counters.0.insert(file.file_name().to_string_lossy().into_owned(), count);
             }
+        }
+        let offset = fs::read_to_string(folder.path().join("vcpu0/tsc-offset")).unwrap_or_default();
+        if let Ok(offset) = offset.trim().parse::<i64>() {
+            counters.0.insert(Counters::TSC_ZERO_AT.into(), offset.cast_unsigned().wrapping_neg());
         }
     }
     Ok(counters)
@@ -200,9 +211,11 @@ mod tests {
             fs::write(folder.join(machine).join("exits"), exits).unwrap();
             fs::write(folder.join(machine).join("nmi_exits"), "0\n").unwrap();
             fs::write(folder.join(machine).join("histogram"), "1 2 3\n").unwrap();
+            fs::write(folder.join(machine).join("vcpu0").join("tsc-offset"), "-70\n").unwrap();
         }
         let counters = counters_of(12, &folder).unwrap();
         fs::remove_dir_all(folder).unwrap();
-        assert_eq!(counters, Counters([("exits".to_owned(), 5)].into()));
+        let expected = [("exits".to_owned(), 5), (Counters::TSC_ZERO_AT.to_owned(), 70)];
+        assert_eq!(counters, Counters(expected.into()));
     }
 }

@@ -80,7 +80,7 @@ impl fmt::Display for HyperV {
 pub struct Launch {
     /// The name of what it boots, Satori's image or another kernel, among what the host has to run.
     pub kernel: String,
-    /// The name of Satori's bundle, or of the kernel's first file system, if it has one.
+    /// The name of Satori's bundle, or of the kernel's first file system, if it has one; or of its modules, with commas between them.
     pub initrd: Option<String>,
     /// The kernel's command line.
     pub command_line: String,
@@ -123,7 +123,8 @@ impl Launch {
         option("-m", memory_mib.to_string());
         option("-kernel", format!("{payload}/{kernel}"));
         if let Some(initrd) = initrd {
-            option("-initrd", format!("{payload}/{initrd}"));
+            let files: Vec<String> = initrd.split(',').map(|file| format!("{payload}/{file}")).collect();
+            option("-initrd", files.join(","));
         }
         option("-append", command_line.clone());
         command.extend_from_slice(more);

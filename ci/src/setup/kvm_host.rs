@@ -38,7 +38,8 @@ const MODULES_PACKAGE: &str = "linux-modules-";
 const MODULES: [&str; 3] = ["virt/lib/irqbypass", "arch/x86/kvm/kvm", "arch/x86/kvm/kvm-intel"];
 
 /// What QEMU reads for a machine like ours.
-const FIRMWARE: [&str; 4] = ["bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin", "pvh.bin"];
+const FIRMWARE: [&str; 5] =
+    ["bios-256k.bin", "kvmvapic.bin", "linuxboot_dma.bin", "multiboot_dma.bin", "pvh.bin"];
 
 /// Where Debian's packages have it.
 const FIRMWARE_FOLDERS: [&str; 2] = ["/usr/share/qemu", "/usr/share/seabios"];

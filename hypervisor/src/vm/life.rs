@@ -350,7 +350,8 @@ impl Life {
         });
         let vcpus = vcpus.collect::<Result<Vec<_>, VmError>>()?;
         if self.vms[at].is_told {
-            report::start(&vm, free);
+            let ticks = board.time.now().saturating_sub(now);
+            report::start(&vm, free, ticks.saturating_mul(1_000_000) / board.hz);
         }
         Ok((vm, vcpus))
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the workload asks of Linux that Rust's library does not have: memory maps, forks, and on which CPUs to run.
+//! What the workload asks of Linux that Rust's library does not have: memory maps, forks, and on which CPUs to run; and the TSC.
 
-// UNSAFETY: these are calls to the C library, and memory that it hands out.
+// UNSAFETY: these are calls to the C library, memory that it hands out, and an instruction.
 #![expect(unsafe_code)]
 
 use std::io;
@@ -57,6 +57,12 @@ impl Mapping {
             map(start, pages.len(), libc::MAP_FIXED)?;
         }
         Ok(())
+    }
+
+    /// Has each page come by itself, when it is touched, and none as a part of a large one.
+    pub fn in_small_pages(&self) -> io::Result<()> {
+        // SAFETY: it is ours, and what is in it does not change.
+        checked(unsafe { libc::madvise(self.start.cast(), self.pages * PAGE, libc::MADV_NOHUGEPAGE) })
     }
 
     /// Makes a page writable, or read-only.
@@ -139,6 +145,22 @@ pub fn run_on(cpu: usize) -> io::Result<()> {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(cpu, &mut set);
         checked(libc::sched_setaffinity(0, size_of_val(&set), &raw const set))
+    }
+}
+
+/// The TSC.
+#[must_use]
+pub fn tsc() -> u64 {
+    // SAFETY: reading has no effect.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Switches the machine off, for which this process has to be the first one or a privileged one.
+pub fn power_off() {
+    // SAFETY: nothing of this process is touched. Until the last byte has left the console.
+    unsafe {
+        libc::tcdrain(libc::STDOUT_FILENO);
+        libc::reboot(libc::RB_POWER_OFF);
     }
 }
 

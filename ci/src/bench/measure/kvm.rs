@@ -14,6 +14,7 @@ use crate::bench::measure::Parts;
 use crate::bench::measure::filter::Filter;
 use crate::bench::measure::keeping_files;
 use crate::bench::measure::lines;
+use crate::bench::measure::linux;
 use crate::bench::measure::peer;
 use crate::bench::measure::programs;
 use crate::bench::measure::programs::Bench;
@@ -82,6 +83,9 @@ pub fn measure(parts: &Parts<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<F
     let mut measurements = plain(&payload, &programs::wanted(filter, Setting::Kvm, cpus))?;
     measurements.extend(satori(&payload, filter, cpus)?);
     measurements.extend(peer::measurements(&payload, filter, cpus)?);
+    if cpus == 1 {
+        measurements.extend(linux::measurements(&payload, filter)?);
+    }
     let Some(memory_mib) = measurements.iter().map(|measurement| measurement.launch.memory_mib).max() else {
         return Ok(Vec::new());
     };

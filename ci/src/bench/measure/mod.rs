@@ -6,6 +6,7 @@ mod filter;
 pub mod footprint;
 mod kvm;
 mod lines;
+mod linux;
 mod peer;
 mod programs;
 mod versions;
@@ -94,6 +95,12 @@ fn jobs<'a>(parts: &'a Parts<'a>, filter: Filter<'a>) -> Vec<Job<'a>> {
         }
     }
     jobs.push(Box::new(move || kvm::measure(parts, filter, 2).map(only)));
+    if linux::is_wanted(filter, Setting::Metal) {
+        jobs.push(Box::new(move || linux::on_metal(parts).map(only)));
+    }
+    if linux::is_wanted(filter, Setting::Satori) {
+        jobs.push(Box::new(move || linux::in_satori(parts).map(only)));
+    }
     jobs
 }
 

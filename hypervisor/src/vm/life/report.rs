@@ -14,14 +14,14 @@ use log::info;
 /// How many exit reasons a report names.
 const REASONS_NAMED: usize = 6;
 
-/// It was made, and so many bytes were free before.
-pub fn start(vm: &Vm, free_before: u64) {
+/// It was made in so many microseconds, and so many bytes were free before.
+pub fn start(vm: &Vm, free_before: u64, micros: u64) {
     let memory = &vm.machine.memory;
     let (bytes, most) = (memory.bytes(), memory.set_aside_bytes());
     // Others give memory back meanwhile.
     let own = free_before.saturating_sub(frames::free_bytes() + bytes + most);
     info!(
-        "vm {}: started: {} MiB, {} KiB of tables for them so far and {} at most, {} KiB of Satori's own",
+        "vm {}: started: {} MiB, {} KiB of tables for them so far and {} at most, {} KiB of Satori's own; made in {micros} us",
         vm.name,
         bytes.div_ceil(1 << 20),
         memory.held_bytes() >> 10,
