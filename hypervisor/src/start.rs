@@ -216,15 +216,15 @@ fn switches(boot: &BootInfo) -> Switches {
     Switches::parse(&values.join(","), unknown)
 }
 
-/// The controls that guests run with where there are such. Of APIC virtualization what the command line asks for: see docs/lab.md.
+/// The controls that guests run with where there are such. Of APIC virtualization all, or as much as the command line says.
 fn wanted(boot: &BootInfo) -> Controls {
     let part = match boot.option("apic-virtualization") {
         Some("off") => None,
-        Some("on") => Some(Part::Whole),
-        Some("accesses") | None => Some(Part::TaskPriority),
+        Some("accesses") => Some(Part::TaskPriority),
+        Some("on") | None => Some(Part::Whole),
         Some(other) => {
             warn!("command line: apic-virtualization={other:?} is none of off, accesses, on");
-            Some(Part::TaskPriority)
+            Some(Part::Whole)
         }
     };
     apic_virtualization::limited(vcpu::controls::wanted(), part)

@@ -19,12 +19,13 @@ use ci::interrupt::Interrupted;
 use ci::lab::Console;
 use ci::lab::Processor;
 use tests::catalogue;
+use tests::catalogue::APIC_ACCESSES_BENCH_LIMITS;
 use tests::catalogue::BENCH_LIMITS;
 use tests::catalogue::CONSOLE_OUTPUT;
 use tests::catalogue::End;
-use tests::catalogue::PLAYED_APIC_BENCH_LIMITS;
 use tests::catalogue::PROGRAMS;
 use tests::catalogue::Program;
+use tests::catalogue::SOFTWARE_APIC_BENCH_LIMITS;
 use tests::effort;
 use tests::effort::FULL;
 
@@ -41,8 +42,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 const TIME_TO_POWER_OFF: Duration = Duration::from_secs(30);
 
 /// The machines, and what they run: the usual CPU, alone and with others; one whose own APIC has to be reached in another way;
-/// and one whose processor plays the guests' APICs.
-const ROUNDS: [Round; 6] = [
+/// and some whose processors play less of the guests' APICs.
+const ROUNDS: [Round; 7] = [
     Round::usual("guest", 1),
     Round {
         processor: Processor::WithoutX2Apic,
@@ -50,10 +51,16 @@ const ROUNDS: [Round; 6] = [
         ..Round::usual("guest_without_x2apic", 1)
     },
     Round {
-        words: PLAYED_APIC,
-        bench_limits: PLAYED_APIC_BENCH_LIMITS,
+        words: "apic-virtualization=accesses",
+        bench_limits: APIC_ACCESSES_BENCH_LIMITS,
         runs: |program| program.vcpus == 1,
-        ..Round::usual("guest_with_played_apic", 1)
+        ..Round::usual("guest_with_apic_accesses", 1)
+    },
+    Round {
+        words: "apic-virtualization=off",
+        bench_limits: SOFTWARE_APIC_BENCH_LIMITS,
+        runs: |program| program.vcpus == 1,
+        ..Round::usual("guest_with_software_apic", 1)
     },
     Round::usual("guest_on_4_cpus", 4),
     Round::usual("guest_on_2_cpus", 2),
@@ -64,9 +71,6 @@ const ROUNDS: [Round; 6] = [
         ..Round::usual("guest_on_2_cpus_without_x2apic", 2)
     },
 ];
-
-/// What has the processor play guests' local APICs.
-const PLAYED_APIC: &str = "apic-virtualization=on";
 
 /// Runs all programs that `report` wants.
 ///
