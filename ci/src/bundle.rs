@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The bundle: a tar archive with `satori.toml`, which declares the VMs, and the files that it names.
 
-use std::fs::File;
+mod archive;
+
 use std::io::Write;
-use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -358,10 +358,10 @@ pub fn write(manifest: &Manifest, archive: impl Write) -> Result<()> {
     let text = Text { start: *start, vm: machines.iter().map(VirtualMachine::declaration).collect() };
     let text = toml::to_string(&text).context("the manifest cannot be written")?;
     let mut builder = tar::Builder::new(archive);
-    append(&mut builder, MANIFEST, text.len() as u64, text.as_bytes())?;
+    archive::append(&mut builder, MANIFEST, text.len() as u64, text.as_bytes())?;
     for machine in machines {
         for (name, file) in machine.files_in_bundle() {
-            append_file(&mut builder, &name, file)?;
+            archive::append_file(&mut builder, &name, file)?;
         }
     }
     Ok(builder.into_inner()?.flush()?)
@@ -378,28 +378,6 @@ fn check_names(machines: &[VirtualMachine]) -> Result<()> {
         ensure!(machines[..index].iter().all(|other| other.name != *name), "two VMs are called {name}");
     }
     Ok(())
-}
-
-fn append_file(builder: &mut tar::Builder<impl Write>, name: &str, file: &Path) -> Result<()> {
-    let unreadable = || format!("cannot read {}", file.display());
-    let content = File::open(file).with_context(unreadable)?;
-    let size = content.metadata().with_context(unreadable)?.len();
-    append(builder, name, size, content)
-}
-
-fn append(
-    builder: &mut tar::Builder<impl Write>,
-    name: &str,
-    size: u64,
-    content: impl std::io::Read,
-) -> Result<()> {
-    let mut header = tar::Header::new_ustar();
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    builder
-        .append_data(&mut header, name, content)
-        .with_context(|| format!("cannot put {name} into the bundle"))
 }
 
 #[cfg(test)]

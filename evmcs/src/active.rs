@@ -96,11 +96,16 @@ impl<'a, I: VmcsInstructions> Active<'a, I> {
             page.write(CLEAN_FIELDS, CleanFields::ALL.into_bits());
         }
         let reason = self.read(VM_EXIT_REASON);
-        // An entry that fails leaves the launch state as it was.
-        if reason & VM_ENTRY_FAILURE == 0 {
-            *self.launched = true;
+        if !*self.launched {
+            self.note_launch(reason);
         }
         reason
+    }
+
+    /// An entry that fails leaves the launch state as it was.
+    #[cold]
+    fn note_launch(&mut self, reason: u32) {
+        *self.launched = reason & VM_ENTRY_FAILURE == 0;
     }
 
     /// Notes a change in the page of the MSR bitmap, which L0 reads anew at the next entry.

@@ -43,6 +43,7 @@ use crate::cpu::wall_clock::WallClock;
 use crate::hyperv;
 use crate::hyperv::HyperV;
 use crate::hyperv::Processors;
+use crate::irqchip::local_apic::Part;
 use crate::memory::FRAME;
 use crate::memory::PhysicalRead;
 use crate::memory::address_space;
@@ -215,13 +216,18 @@ fn switches(boot: &BootInfo) -> Switches {
     Switches::parse(&values.join(","), unknown)
 }
 
-/// The controls that guests run with where there are such. APIC virtualization only if the command line asks for it: see docs/lab.md.
+/// The controls that guests run with where there are such. Of APIC virtualization what the command line asks for: see docs/lab.md.
 fn wanted(boot: &BootInfo) -> Controls {
-    let wanted = vcpu::controls::wanted();
-    match boot.option("apic-virtualization") {
-        Some("on") => wanted,
-        _ => apic_virtualization::with(wanted, false),
-    }
+    let part = match boot.option("apic-virtualization") {
+        Some("off") => None,
+        Some("on") => Some(Part::Whole),
+        Some("accesses") | None => Some(Part::TaskPriority),
+        Some(other) => {
+            warn!("command line: apic-virtualization={other:?} is none of off, accesses, on");
+            Some(Part::TaskPriority)
+        }
+    };
+    apic_virtualization::limited(vcpu::controls::wanted(), part)
 }
 
 /// This CPU, ready to run guests.

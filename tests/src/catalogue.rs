@@ -84,7 +84,7 @@ pub const BENCH_LIMITS: &[(&str, u64)] = &[
     // Accesses to memory that Satori has to decode.
     ("mmio_read", 3000),
     ("xapic_read", 3000),
-    ("xapic_eoi", 3000),
+    ("xapic_eoi", 400),
     ("x2apic_eoi", 800),
     ("timer_latency", 1200),
     ("timer_latency_halted", 2000),

@@ -2,6 +2,7 @@
 //! What is written, and that it is the same each time.
 
 use std::io::Read;
+use std::path::Path;
 
 use super::*;
 

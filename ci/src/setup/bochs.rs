@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The emulator: Bochs 3.0, built from the source in Debian's pool, with three places mended.
+//! The emulator: Bochs 3.0, built from the source in Debian's pool, with four places mended.
 //!
 //! Debian's own binary is of an older version with known faults in VMX, and a fourth as fast: it has the debugger
 //! and instrumentation built in.
@@ -63,7 +63,17 @@ const MASKED_VIRTUAL_INTERRUPT_WAITS: Mend = Mend {
     insert: "    if (! is_unmasked_event_pending(BX_EVENT_PENDING_VMX_VIRTUAL_INTR)) VMexit_ExtInterrupt();\n    else\n",
 };
 
-const MENDS: [Mend; 3] = [MASK_AFTER_ENTRY, COMMIT_AFTER_EXCEPTION, MASKED_VIRTUAL_INTERRUPT_WAITS];
+/// With several CPUs, 3.0 comes back from an exception or a VM exit by longjmp, and then uses a local variable that says whose it
+/// was. Only a volatile one still has its value there: compiled as it stands, the first CPU's count of instructions goes on by one
+/// for whatever happens to any CPU. What STI and MOV SS hold back is measured by that count, and came too early.
+const KNOW_WHOSE_EXIT_IT_WAS: Mend = Mend {
+    file: "main.cc",
+    after: "        static int quantum = SIM->get_param_num(BXPN_SMP_QUANTUM)->get();\n",
+    insert: "        volatile\n",
+};
+
+const MENDS: [Mend; 4] =
+    [MASK_AFTER_ENTRY, COMMIT_AFTER_EXCEPTION, MASKED_VIRTUAL_INTERRUPT_WAITS, KNOW_WHOSE_EXIT_IT_WAS];
 
 /// The display of instructions per second stays off: its signal handler logs while the interrupted thread may hold
 /// the log's lock, and then hangs for ever.

@@ -118,13 +118,24 @@ impl Chipset {
     #[inline]
     pub fn read(&self, port: u16, now: impl Fn() -> u64) -> u8 {
         match port {
-            pit::FIRST..=pit::CONTROL => self.pit.device.lock().read(port, now()),
-            pit::PORT_B => self.pit.device.lock().read_port_b(now()),
-            _ => self.read_rarely(port, now()),
+            pit::FIRST..=pit::CONTROL => self.read_pit(port, now),
+            _ => self.read_rarely(port, now),
         }
     }
 
-    fn read_rarely(&self, port: u16, now: u64) -> u8 {
+    #[inline(never)]
+    fn read_pit(&self, port: u16, now: impl Fn() -> u64) -> u8 {
+        let mut pit = self.pit.device.lock();
+        // Under the lock: who comes later comes at a later time.
+        pit.read(port, now())
+    }
+
+    #[inline(never)]
+    fn read_rarely(&self, port: u16, now: impl Fn() -> u64) -> u8 {
+        if port == pit::PORT_B {
+            return self.pit.device.lock().read_port_b(now());
+        }
+        let now = now();
         match port {
             rtc::INDEX | rtc::DATA => self.on(&self.rtc, |rtc| rtc.read(port, now)),
             power_management::STATUS..=power_management::LAST => {

@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who plays the vCPU's local APIC: the processor, where it can and the APIC is in xAPIC mode, else software by exits (SDM
-//! vol. 3, "APIC Virtualization and Virtual Interrupts").
+//! What of a vCPU's local APIC the processor plays, and what comes to software by exits (SDM vol. 3, "APIC Virtualization and
+//! Virtual Interrupts").
+//!
+//! | control                       | here it is on                                                     |
+//! |-------------------------------|-------------------------------------------------------------------|
+//! | use TPR shadow                | where there is such, unless the APIC is disabled                  |
+//! | virtualize APIC accesses      | where there is such: whatever the mode, the page is no memory     |
+//! | APIC-register virtualization, virtual-interrupt delivery | where all four are and may be used, in xAPIC mode |
 
+use crate::irqchip::local_apic::END_OF_INTERRUPT;
+use crate::irqchip::local_apic::Effect;
+use crate::irqchip::local_apic::Part;
 use crate::vcpu::end::End;
 use crate::vcpu::exits;
 use crate::vcpu::guest::Guest;
@@ -11,55 +20,69 @@ use evmcs::controls::PrimaryControls;
 use evmcs::controls::SecondaryControls;
 use evmcs::field;
 
-/// Whether a processor with these controls plays a local APIC. One that has only some of them does not.
+/// What of a local APIC a processor with these controls plays.
 #[must_use]
-pub fn is_complete(controls: &Controls) -> bool {
+pub fn part(controls: &Controls) -> Option<Part> {
     let secondary = controls.secondary;
-    controls.primary.use_tpr_shadow()
-        && secondary.virtualize_apic_accesses()
+    let whole = secondary.virtualize_apic_accesses()
         && secondary.apic_register_virtualization()
-        && secondary.virtual_interrupt_delivery()
+        && secondary.virtual_interrupt_delivery();
+    controls.primary.use_tpr_shadow().then_some(if whole { Part::Whole } else { Part::TaskPriority })
 }
 
-/// Those controls, with all that it takes, or nothing of it.
+/// Those controls, with what it takes to play that part, as far as they had it, and no more.
 #[must_use]
-pub fn with(controls: Controls, on: bool) -> Controls {
+pub fn limited(controls: Controls, part: Option<Part>) -> Controls {
+    let accesses = controls.secondary.virtualize_apic_accesses() && part.is_some();
     Controls {
-        primary: primary(controls.primary, on),
-        secondary: secondary(controls.secondary, on),
+        primary: primary(controls.primary, part.is_some()),
+        secondary: secondary(controls.secondary, part == Some(Part::Whole))
+            .with_virtualize_apic_accesses(accesses),
         ..controls
     }
 }
 
-fn primary(controls: PrimaryControls, on: bool) -> PrimaryControls {
-    controls.with_use_tpr_shadow(on).with_cr8_load_exiting(!on).with_cr8_store_exiting(!on)
+fn primary(controls: PrimaryControls, shadow: bool) -> PrimaryControls {
+    controls.with_use_tpr_shadow(shadow).with_cr8_load_exiting(!shadow).with_cr8_store_exiting(!shadow)
 }
 
-fn secondary(controls: SecondaryControls, on: bool) -> SecondaryControls {
-    controls
-        .with_virtualize_apic_accesses(on)
-        .with_apic_register_virtualization(on)
-        .with_virtual_interrupt_delivery(on)
+fn secondary(controls: SecondaryControls, whole: bool) -> SecondaryControls {
+    controls.with_apic_register_virtualization(whole).with_virtual_interrupt_delivery(whole)
 }
 
 impl Guest<'_> {
-    /// Has the processor play the local APIC if its mode allows that, and not otherwise. At RESET, and when the mode may have
-    /// changed.
+    /// Has the processor play of the local APIC what its mode allows. At RESET and INIT, and when the mode has changed.
     pub fn settle_apic(&mut self) {
-        let Some(access_page) = self.machine.apic_access_page else { return };
-        let virtual_page = self.state.apic.virtual_page();
-        if let Some(address) = virtual_page {
-            self.vmcs.write(field::VIRTUAL_APIC_ADDRESS, address);
-            self.vmcs.write(field::APIC_ACCESS_ADDRESS, access_page);
+        self.state.apic_mode = self.state.apic.mode();
+        if let Some(page) = self.machine.apic_access_page {
+            self.vmcs.write(field::APIC_ACCESS_ADDRESS, page);
+        }
+        let page = self.state.apic.virtual_page();
+        if let Some(page) = page {
+            self.vmcs.write(field::VIRTUAL_APIC_ADDRESS, page);
             self.vmcs.write(field::TPR_THRESHOLD, 0);
+        }
+        let old = PrimaryControls::from_bits(self.vmcs.read(field::PRIMARY_PROCESSOR_BASED_CONTROLS));
+        let new = primary(old, page.is_some());
+        self.vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, new.into_bits());
+        let whole = self.state.apic.is_played();
+        if whole {
             self.tell_requests();
         }
-        let played = virtual_page.is_some();
-        let old = PrimaryControls::from_bits(self.vmcs.read(field::PRIMARY_PROCESSOR_BASED_CONTROLS));
-        self.vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, primary(old, played).into_bits());
         let old = SecondaryControls::from_bits(self.vmcs.read(field::SECONDARY_PROCESSOR_BASED_CONTROLS));
-        self.vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, secondary(old, played).into_bits());
-        self.state.note_apic_played(played);
+        self.vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, secondary(old, whole).into_bits());
+    }
+
+    /// Has the guest exit when it lowers its task priority so far that an interrupt can be taken. Before each entry that may be
+    /// the first with another priority: an entry with a threshold above it fails (SDM vol. 3, "VM-Execution Control Fields").
+    pub(super) fn watch_task_priority(&mut self) {
+        if self.state.apic.virtual_page().is_none() {
+            return;
+        }
+        let threshold = self.state.apic.task_priority_threshold();
+        if self.vmcs.read(field::TPR_THRESHOLD) != threshold {
+            self.vmcs.write(field::TPR_THRESHOLD, threshold);
+        }
     }
 
     /// Tells the processor what is requested, if we have changed that. It delivers by itself.
@@ -97,6 +120,37 @@ impl Guest<'_> {
     /// The guest touches a register that the processor leaves to us.
     pub(super) fn access_apic(&mut self) -> Result<(), End> {
         let qualification = ApicAccessQualification::from(self.vmcs.read(field::EXIT_QUALIFICATION));
+        let is_eoi = qualification.offset() == END_OF_INTERRUPT
+            && qualification.kind() == ApicAccessQualification::WRITE;
+        if is_eoi && self.is_at_known_store() {
+            self.end_interrupt();
+            return Ok(());
+        }
         exits::access_apic(self, qualification)
     }
+
+    fn end_interrupt(&mut self) {
+        self.advance();
+        // The time does not matter to this register.
+        let effect = self.state.apic.mmio_write(END_OF_INTERRUPT, 0, 0);
+        if effect == Effect::None && !self.state.apic.has_requests() {
+            // It has become less busy, and that is all.
+            self.publish_address();
+        } else {
+            self.carry_out(effect);
+        }
+    }
+
+    /// Whether the instruction is the one that ended an interrupt last. An EOI's value does not matter, and so that instruction
+    /// need not be fetched and decoded again. The length that the exit tells is not defined for this reason (SDM vol. 3,
+    /// "Information for VM Exits Due to Instruction Execution"): it is believed where it is as it was decoded.
+    fn is_at_known_store(&self) -> bool {
+        self.state.eoi_store.is_some_and(|(rip, length)| {
+            rip == self.vmcs.read(field::GUEST_RIP)
+                && length == self.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH)
+        })
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,10 +34,11 @@ impl Guest<'_> {
             None if self.inject_nmi() => {}
             None => self.inject_interrupt(),
         }
-        let interrupt = if self.state.apic_played {
+        let interrupt = if self.state.apic.is_played() {
             self.offer_interrupts();
             self.has_external_interrupt()
         } else {
+            self.watch_task_priority();
             self.has_interrupt()
         };
         self.set_windows(interrupt, self.state.nmi);
@@ -143,7 +144,7 @@ impl Guest<'_> {
         if self.has_external_interrupt() && may(self) && self.inject_external_interrupt() {
             return;
         }
-        if self.state.apic_played {
+        if self.state.apic.is_played() {
             // The processor delivers those of the local APIC.
             return;
         }

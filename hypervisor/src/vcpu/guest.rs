@@ -46,14 +46,19 @@ pub struct Guest<'a> {
 
 impl Guest<'_> {
     /// Goes on after the instruction that exited, as if it had been executed.
-    #[inline]
+    // Once, for all who call it: it is long, and what calls it gets shorter.
+    #[inline(never)]
     pub fn advance(&mut self) {
-        self.advance_by(u64::from(self.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH)));
+        self.go_on_after(u64::from(self.vmcs.read(field::VM_EXIT_INSTRUCTION_LENGTH)));
     }
 
     /// As [`Self::advance`], for an exit that does not tell the instruction's length.
-    #[inline]
     pub fn advance_by(&mut self, length: u64) {
+        self.go_on_after(length);
+    }
+
+    #[inline(always)]
+    fn go_on_after(&mut self, length: u64) {
         let rip = self.vmcs.read(field::GUEST_RIP);
         let mut next = rip.wrapping_add(length);
         // Outside of 64-bit mode the instruction pointer wraps at 4 GiB. Only there can it leave the low 4 GiB by one step.
@@ -71,7 +76,7 @@ impl Guest<'_> {
     }
 
     /// An instruction, or an iteration of one, was executed.
-    #[inline]
+    #[inline(always)]
     fn end_step(&mut self, repeats: bool) {
         let blocking = self.vmcs.read(field::GUEST_INTERRUPTIBILITY_STATE);
         if blocking & BLOCKED_FOR_ONE_INSTRUCTION != 0 {
@@ -99,6 +104,7 @@ impl Guest<'_> {
     }
 
     /// HLT: waits for what ends it.
+    #[inline(never)]
     pub fn halt(&mut self) {
         self.advance();
         self.state.activity = Activity::Halted;
@@ -126,7 +132,7 @@ impl Guest<'_> {
         // Any register of it may have changed what can be delivered, and what it listens to.
         self.state.attention = true;
         self.publish_address();
-        if self.state.apic_played != self.state.apic.virtual_page().is_some() {
+        if self.state.apic_mode != self.state.apic.mode() {
             self.settle_apic();
         }
         match effect {

@@ -5,6 +5,7 @@
 #![expect(unsafe_code)]
 
 use crate::irqchip::local_apic::LocalApic;
+use crate::irqchip::local_apic::Part;
 use crate::memory::Frames;
 use crate::memory::physical;
 use crate::mmu::GuestMemory;
@@ -179,6 +180,35 @@ impl Model {
         entry(directory, 0, table | TABLE);
         (0..RAM >> 12).for_each(|n| entry(table, n, n << 12 | TABLE));
         entry(table, UNMAPPED >> 12, UNMAPPED);
+    }
+
+    /// With a local APIC of which the processor plays that part, enabled by software. The VMCS knows only of the task priority.
+    pub(crate) fn with_played_apic(mut self, part: Part) -> Self {
+        self.state.apic = self.state.apic.in_frame(frame(), part);
+        if part == Part::TaskPriority {
+            self.guest().settle_apic();
+        }
+        self.enable_apic();
+        self.state.attention = false;
+        self
+    }
+
+    /// A register in the page of which the processor plays a part.
+    pub(crate) fn virtual_apic(&self, offset: u64) -> u32 {
+        // SAFETY: in a frame of the local APIC's own, and nobody has it while this looks.
+        unsafe { self.virtual_apic_pointer(offset).read_volatile() }
+    }
+
+    /// The processor writes there.
+    pub(crate) fn set_virtual_apic(&mut self, offset: u64, value: u32) {
+        // SAFETY: as for `virtual_apic`.
+        unsafe { self.virtual_apic_pointer(offset).write_volatile(value) }
+    }
+
+    fn virtual_apic_pointer(&self, offset: u64) -> *mut u32 {
+        let page = self.state.apic.virtual_page().expect("the processor plays the APIC");
+        assert!(offset < 0x1000 && offset.is_multiple_of(4), "that is no register");
+        physical::pointer(page + offset).cast()
     }
 
     /// What handlers of exits work on.

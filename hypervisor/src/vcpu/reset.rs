@@ -15,8 +15,8 @@
 //! | exception and NMI that wait, HLT                       | forgotten                 | the same         |
 //! | linear mappings                                        | dropped                   | dropped          |
 //!
-//! A guest has no MTRRs, no MPX, no IA32_XSS and no system-management mode, which the manual names too. There is no TPR
-//! shadow, and so no TPR threshold.
+//! A guest has no MTRRs, no MPX, no IA32_XSS and no system-management mode, which the manual names too. The TPR
+//! threshold goes with the local APIC.
 
 use self::AtInit::AsReset;
 use self::AtInit::Kept;

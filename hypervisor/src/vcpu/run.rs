@@ -30,6 +30,7 @@ use crate::vm::Vm;
 use crate::vm::machine::Machine;
 use crate::vm::post::Post;
 use crate::vmx::entry;
+use crate::vmx::entry::EntryFailure;
 use crate::vmx::exit::ExitReason;
 use crate::vmx::processor::Invept;
 use crate::vmx::processor::Processor;
@@ -61,7 +62,7 @@ pub enum Left {
     Ended,
 }
 
-/// Why the run loop does not go on.
+/// Why the guest is not entered.
 enum Stop {
     Left(Left),
     End(End),
@@ -113,16 +114,10 @@ impl Vcpu {
         };
         let vmcs = self.vmcs.activate(slot).unwrap_or_else(not_ours);
         let (frame, state) = (&mut *self.frame, &mut self.state);
-        let stop = per_cpu::serving(true, || runner.run(&mut Guest { vmcs, frame, state, machine }));
+        let left = per_cpu::serving(true, || runner.run(&mut Guest { vmcs, frame, state, machine }));
         linear_flush.end_run();
         self.deadline = runner.deadline;
-        match stop {
-            Stop::Left(left) => left,
-            Stop::End(end) => {
-                self.vm.end(end);
-                Left::Ended
-            }
-        }
+        left
     }
 }
 
@@ -175,32 +170,41 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// Goes round until there is a reason to stop.
-    fn run(&mut self, guest: &mut Guest<'_>) -> Stop {
+    // By itself, as are the handlers: the less is in one function, the more of it is in registers.
+    #[inline(never)]
+    fn run(&mut self, guest: &mut Guest<'_>) -> Left {
         let place = self.place;
+        self.go_away(place);
         loop {
-            if let Err(stop) = self.round(place, guest) {
-                return stop;
+            if let Err(left) = self.round(place, guest) {
+                return left;
             }
+            self.go_away(place);
         }
     }
 
-    /// Once into the guest, and what its exit asks for.
+    /// From here on this CPU counts as in the guest, and has nothing in its TLB that the root's tables have taken away before.
     #[inline(always)]
-    fn round(&mut self, place: Place<'_>, guest: &mut Guest<'_>) -> Result<(), Stop> {
+    fn go_away(&self, place: Place<'_>) {
         if let Some(generation) = place.show_away() {
             self.drop_guest_physical(generation);
         }
+    }
+
+    /// Once into the guest, where this CPU counts as being already, and what its exit asks for.
+    #[inline(always)]
+    fn round(&mut self, place: Place<'_>, guest: &mut Guest<'_>) -> Result<(), Left> {
         let asked = guest.state.attention | guest.state.glance || !place.attention.look().is_empty();
         if asked && let Err(stop) = self.prepare(guest) {
             place.show_back();
-            return Err(stop);
+            return Err(self.stop(stop));
         }
         // SAFETY: the VMCS is current, its host state is this CPU's and of this frame, and its tables lead to the
         // guest's own memory alone.
-        let flags = unsafe { entry::enter(guest.frame, guest.vmcs.launched()) };
+        let entered = unsafe { entry::enter(guest.frame, guest.vmcs.launched()) };
         place.show_back();
-        if flags.failed() {
-            return Err(entry_failed(guest, flags).into());
+        if let Err(failure) = entered {
+            return Err(self.end(entry_failed(guest, failure)));
         }
         let reason = ExitReason::from_field(guest.vmcs.note_exit());
         #[cfg(feature = "measure")]
@@ -209,20 +213,24 @@ impl Runner<'_> {
             self.time(guest, reason);
         }
         match reason {
-            ExitReason::EXTERNAL_INTERRUPT => {
-                hardware::take_interrupts();
-                self.after_interrupt(guest)
-            }
-            ExitReason::EXCEPTION_OR_NMI => {
-                match exception::whose(guest) {
-                    Whose::Nmi => hardware::take_nmi(),
-                    Whose::MachineCheck => panic!("machine check while a guest ran"),
-                    Whose::Guest(information) => exception::reflect(guest, information),
-                }
-                Ok(())
-            }
-            reason => exits::handle(guest, reason).map_err(Stop::End),
+            ExitReason::EXCEPTION_OR_NMI | ExitReason::EXTERNAL_INTERRUPT => self.take_event(guest, reason),
+            reason => exits::handle(guest, reason).map_err(|end| self.end(end)),
         }
+    }
+
+    /// Nobody waits for this CPU any more.
+    #[cold]
+    fn stop(&self, stop: Stop) -> Left {
+        match stop {
+            Stop::Left(left) => left,
+            Stop::End(end) => self.end(end),
+        }
+    }
+
+    #[cold]
+    fn end(&self, end: End) -> Left {
+        self.vm.end(end);
+        Left::Ended
     }
 
     /// What the root's tables have taken away since this CPU looked last is dropped.
@@ -257,6 +265,12 @@ impl Runner<'_> {
                 return Ok(());
             }
         }
+        self.attend(guest)
+    }
+
+    /// The rest of that, if there is more than to arm a timer.
+    #[inline(never)]
+    fn attend(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
         self.look_at_what_is_asked()?;
         if self.vm.has_ended() {
             return Err(Left::Ended.into());
@@ -326,10 +340,23 @@ impl Runner<'_> {
         self.place.count(Counter::InvvpidSingle);
     }
 
-    /// An interrupt of this CPU has come: a timer, or somebody who asks for attention.
-    // Out of the loop, which is the faster the less is in it.
+    /// An event has come that may be this CPU's own.
     #[inline(never)]
-    fn after_interrupt(&mut self, guest: &mut Guest<'_>) -> Result<(), Stop> {
+    fn take_event(&mut self, guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), Left> {
+        if reason == ExitReason::EXTERNAL_INTERRUPT {
+            hardware::take_interrupts();
+            return self.after_interrupt(guest);
+        }
+        match exception::whose(guest) {
+            Whose::Nmi => hardware::take_nmi(),
+            Whose::MachineCheck => panic!("machine check while a guest ran"),
+            Whose::Guest(information) => exception::reflect(guest, information),
+        }
+        Ok(())
+    }
+
+    /// An interrupt of this CPU has come: a timer, or somebody who asks for attention.
+    fn after_interrupt(&mut self, guest: &mut Guest<'_>) -> Result<(), Left> {
         if self.apic.may_have_fired() {
             guest.state.change_timer();
             if guest.index() == 0 {
@@ -337,7 +364,7 @@ impl Runner<'_> {
             }
         }
         if self.turn.until.is_some_and(|until| until <= self.apic.timeline().now()) {
-            return Err(Left::Turn.into());
+            return Err(Left::Turn);
         }
         Ok(())
     }
@@ -373,7 +400,7 @@ fn serve_devices(machine: &Machine, apic: &LocalApic) {
 }
 
 #[cold]
-fn entry_failed(guest: &Guest<'_>, flags: entry::EntryFlags) -> End {
+fn entry_failed(guest: &Guest<'_>, failure: EntryFailure) -> End {
     let number = || VmInstructionError(guest.vmcs.read(field::VM_INSTRUCTION_ERROR));
-    End::EntryFailed { error: (!flags.failed_invalid()).then(number) }
+    End::EntryFailed { error: (!failure.is_invalid()).then(number) }
 }

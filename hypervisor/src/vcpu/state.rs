@@ -2,6 +2,7 @@
 //! What a vCPU has beyond its VMCS and its general registers.
 
 use crate::irqchip::local_apic::LocalApic;
+use crate::irqchip::local_apic::Mode;
 use crate::mmu::GuestPhysical;
 use crate::mmu::flush::Generation;
 use crate::vcpu::exception::Exception;
@@ -46,8 +47,10 @@ struct Refused {
 pub struct State {
     /// Its local APIC.
     pub apic: LocalApic,
-    /// The processor plays it while the guest runs.
-    pub apic_played: bool,
+    /// The mode of it that the VMCS stands for.
+    pub apic_mode: Mode,
+    /// Where a MOV of 32 bits to its EOI register was decoded last, and how long that is.
+    pub eoi_store: Option<(u64, u32)>,
     /// An exception to be raised at the next entry.
     pub exception: Option<Exception>,
     /// A non-maskable interrupt waits to be delivered.
@@ -95,8 +98,9 @@ impl State {
     pub fn new(apic: LocalApic, started_at: u64, processor: ProcessorState) -> Self {
         let apic_id = apic.id();
         let mut state = Self {
+            apic_mode: apic.mode(),
             apic,
-            apic_played: false,
+            eoi_store: None,
             exception: None,
             nmi: false,
             external: External::None,
@@ -184,16 +188,6 @@ impl State {
             External::Injected(external) if external == vector => self.external = External::Waits(vector),
             _ => self.apic.take_back(vector),
         }
-    }
-
-    /// The processor plays the local APIC from here on, or does not. One that begins to may have cached the page as memory like
-    /// any other (SDM vol. 3, "Guidelines for Use of the INVEPT Instruction").
-    pub fn note_apic_played(&mut self, played: bool) {
-        if played && !self.apic_played {
-            self.flush_guest_physical = true;
-            self.attention = true;
-        }
-        self.apic_played = played;
     }
 
     /// Notes that the timer is to be armed anew before the next entry.

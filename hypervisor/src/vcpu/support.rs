@@ -5,6 +5,7 @@ use crate::cpu::Cpus;
 use crate::cpu::hardware::MsrIo;
 use crate::cpu::hardware::NativeMsrs;
 use crate::hyperv::HyperV;
+use crate::irqchip::local_apic::Part;
 use crate::mmu::flush::Provider;
 use crate::vcpu::apic_virtualization;
 use crate::vcpu::controls;
@@ -68,13 +69,13 @@ impl Support {
         }
         let mut negotiated = negotiate(Allowance::Native)?;
         let posts = capabilities.settable.pin_based.process_posted_interrupts();
-        let is_played = apic_virtualization::is_complete(&negotiated.controls);
-        if is_played && !posts && *surroundings != Surroundings::NoHypervisor {
+        let is_whole = apic_virtualization::part(&negotiated.controls) == Some(Part::Whole);
+        if is_whole && !posts && *surroundings != Surroundings::NoHypervisor {
             // KVM takes over the EOI-exit bitmaps of a hypervisor that it runs only on processors that have both; processors do.
             info!(
-                "not used: APIC virtualization, which the hypervisor below offers without posted interrupts"
+                "not used: virtual-interrupt delivery, which the hypervisor below offers without posted interrupts"
             );
-            negotiated.controls = apic_virtualization::with(negotiated.controls, false);
+            negotiated.controls = apic_virtualization::limited(negotiated.controls, Some(Part::TaskPriority));
         }
         Ok(Self::new(negotiated, &capabilities, None, provider))
     }
@@ -86,7 +87,7 @@ impl Support {
         provider: Provider,
     ) -> Self {
         let Negotiated { controls, dropped } = negotiated;
-        let controls = apic_virtualization::with(controls, apic_virtualization::is_complete(&controls));
+        let controls = apic_virtualization::limited(controls, apic_virtualization::part(&controls));
         for line in dropped.to_string().lines() {
             info!("not used: {line}");
         }

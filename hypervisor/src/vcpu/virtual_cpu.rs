@@ -17,6 +17,7 @@ use crate::mmu::residence::Residence;
 use crate::schedule::budget::Budget;
 use crate::schedule::queue::Sleeper;
 use crate::schedule::vpid::Vpid;
+use crate::vcpu::apic_virtualization;
 use crate::vcpu::controls::PAUSE_LOOP_GAP;
 use crate::vcpu::controls::PAUSE_LOOP_WINDOW;
 use crate::vcpu::exits::exception;
@@ -99,8 +100,8 @@ impl Vcpu {
         let has_tsc_aux = vm.controls.secondary.enable_rdtscp();
         let processor = ProcessorState::at_reset(&vm.machine.cpuid, has_tsc_aux);
         let mut apic = LocalApic::new(index as u32, index == 0, vm.timer_input_tick);
-        if vm.machine.apic_access_page.is_some() {
-            apic = apic.in_frame(Frames::one()?);
+        if let Some(part) = apic_virtualization::part(&vm.controls) {
+            apic = apic.in_frame(Frames::one()?, part);
         }
         Ok(Self {
             vmcs: vm.vmcs(vmcs_region, index),

@@ -110,7 +110,7 @@ pub struct Machine {
     pub cr4_has: u64,
     /// Which MSR accesses exit.
     pub msr_bitmap: MsrBitmap,
-    /// The physical address of the page that the guest has where its local APICs are, if the processor plays them.
+    /// The physical address of the page that the guest has where its local APICs are, if the processor tells accesses to them.
     pub apic_access_page: Option<u64>,
     /// What tells the guest of itself as QEMU would; every machine has it but those of tests.
     pub fw_cfg: Option<Mutex<FwCfg>>,
@@ -174,33 +174,39 @@ impl Machine {
 
     /// Reads `size` bytes (1, 2 or 4) from `port` on. Where no device is, all bits are one. `now` tells the machine's time.
     #[inline]
-    pub fn read_port(&self, port: u16, size: u8, now: impl Fn() -> u64) -> (u32, PortEffect) {
-        let effect = PortEffect::default();
+    pub fn read_port(&self, port: u16, size: u8, now: impl Fn() -> u64) -> u32 {
         match (port, size) {
             // A byte of an old device is most of what is read.
-            (..=OLD_LAST, 1) => return (u32::from(self.read_port_byte(port, now)), effect),
+            (..=OLD_LAST, 1) => u32::from(self.read_port_byte(port, now)),
+            (TIMER, 4) => self.chipset.power_timer(now()),
+            _ => self.read_port_rarely(port, size, now),
+        }
+    }
+
+    #[inline(never)]
+    fn read_port_rarely(&self, port: u16, size: u8, now: impl Fn() -> u64) -> u32 {
+        match (port, size) {
             (EXERCISER..=EXERCISER_LAST, 4) => {
                 if let Some(exercise) = &self.exercise {
-                    return (exercise.read(port - EXERCISER), effect);
+                    return exercise.read(port - EXERCISER);
                 }
             }
             (FW_CFG..=FW_CFG_LAST, _) => {
                 if let Some(fw_cfg) = &self.fw_cfg {
-                    return (fw_cfg.lock().read(port - FW_CFG, size), effect);
+                    return fw_cfg.lock().read(port - FW_CFG, size);
                 }
             }
-            (TIMER, 4) => return (self.chipset.power_timer(now()), effect),
             (PCI_ADDRESS, 4) | (PCI_DATA..=PCI_DATA_LAST, _) => {
-                return (self.pci.read_configuration_port(port, size, self), effect);
+                return self.pci.read_configuration_port(port, size, self);
             }
-            (PCI_IO.., _) => return (self.pci.read_io(port, size), effect),
+            (PCI_IO.., _) => return self.pci.read_io(port, size),
             _ => {}
         }
         let mut value = 0;
         for byte in 0..size {
             value |= u32::from(self.read_port_byte(port.wrapping_add(u16::from(byte)), &now)) << (8 * byte);
         }
-        (value, effect)
+        value
     }
 
     /// Writes `size` bytes (1, 2 or 4) to `port` on. Where no device is, they are lost. `now` tells the machine's time.
@@ -238,14 +244,17 @@ impl Machine {
     #[inline]
     fn read_port_byte(&self, port: u16, now: impl Fn() -> u64) -> u8 {
         match port {
-            UART..=UART_LAST => {
-                let mut uart = self.uart.lock();
-                let value = uart.uart.read((port - UART) as u8);
-                self.tell_uart_line(&mut uart);
-                value
-            }
+            UART..=UART_LAST => self.read_uart((port - UART) as u8),
             _ => self.chipset.read(port, now),
         }
+    }
+
+    #[inline(never)]
+    fn read_uart(&self, register: u8) -> u8 {
+        let mut uart = self.uart.lock();
+        let value = uart.uart.read(register);
+        self.tell_uart_line(&mut uart);
+        value
     }
 
     fn write_port_byte(&self, port: u16, value: u8, now: impl Fn() -> u64, effect: &mut PortEffect) {
@@ -319,7 +328,7 @@ impl Machine {
     #[must_use]
     pub fn device_page(&self, address: GuestPhysical, apic: &LocalApic) -> Option<DevicePage> {
         match address.0 & !(FRAME - 1) {
-            // Where the processor plays it, there is a page that it knows.
+            // Where the processor tells accesses to it, there is a page that it knows.
             LOCAL_APIC_BASE if apic.mode() == Mode::Xapic && self.apic_access_page.is_none() => {
                 Some(DevicePage::LocalApic)
             }

@@ -42,7 +42,6 @@ use crate::mmu::space::Content;
 use crate::mmu::space::Features;
 use crate::mmu::space::GuestSpace;
 use crate::mmu::space::Ram;
-use crate::vcpu::apic_virtualization;
 use crate::vcpu::cpuid::CpuidTable;
 use crate::vcpu::cpuid::CrystalClock;
 use crate::vcpu::cpuid::Offered;
@@ -214,7 +213,7 @@ impl Vm {
         let fw_cfg = FwCfg::new(layout, config.vcpus, &config.command_line);
         machine.fw_cfg = Some(Mutex::new(fw_cfg));
         let controls = if place.pinned { offer.controls } else { offer.shared_controls };
-        if apic_virtualization::is_complete(&controls) {
+        if controls.secondary.virtualize_apic_accesses() {
             machine.apic_access_page = Some(apic_access_page(&machine.memory)?);
         }
         machine.partition = hyperv.map(|offering| Partition::new(offering, config.vcpus)).transpose()?;
@@ -337,8 +336,8 @@ fn memory(
     Ok(memory)
 }
 
-/// The page that the guest has where its local APICs are, for a processor that plays them: it tells it by its physical address, and
-/// shows each vCPU its own registers there. In other modes than xAPIC it is memory like any other.
+/// The page that the guest has where its local APICs are, for a processor that virtualizes accesses to them: it knows it by its
+/// physical address, and nobody reads or writes what is in it.
 fn apic_access_page(memory: &GuestSpace) -> Result<u64, OutOfFrames> {
     let ram = Ram::new(FRAME)?;
     let backed = ram.back(0).map_err(|_| OutOfFrames { bytes: FRAME })?;

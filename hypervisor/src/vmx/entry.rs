@@ -7,7 +7,9 @@
 // UNSAFETY: switches to the guest and back.
 #![expect(unsafe_code)]
 
+use core::arch::asm;
 use core::arch::naked_asm;
+use core::mem::offset_of;
 use zerocopy::FromBytes;
 use zerocopy::Immutable;
 use zerocopy::IntoBytes;
@@ -83,6 +85,8 @@ pub struct EntryFrame {
     pub registers: Registers,
     /// Our own stack pointer while the guest is in.
     host_rsp: u64,
+    /// RFLAGS after the last entry that failed.
+    failure: EntryFailure,
     /// The TSC at the last exit, and its ticks from the exit before to the last entry.
     #[cfg(feature = "measure")]
     times: [u64; 2],
@@ -113,23 +117,15 @@ pub fn host_rip() -> u64 {
     satori_vm_exit as *const () as u64
 }
 
-/// RFLAGS after VMLAUNCH or VMRESUME: of a VM exit, which clears them all, or of an entry that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryFlags(u64);
+/// The guest was not entered at all: RFLAGS as VMLAUNCH or VMRESUME left it (SDM vol. 3, "Conventions").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct EntryFailure(u64);
 
-impl EntryFlags {
-    /// VMfail (SDM vol. 3, "Conventions"): CF for "no current VMCS", ZF for "an error number is in the VMCS".
-    const FAILED: u64 = 1 << 0 | 1 << 6;
-
-    /// Whether the guest was not entered at all.
+impl EntryFailure {
+    /// Whether no VMCS was current. If one was, an error number is in it.
     #[must_use]
-    pub fn failed(self) -> bool {
-        self.0 & Self::FAILED != 0
-    }
-
-    /// Whether it failed because no VMCS was current.
-    #[must_use]
-    pub fn failed_invalid(self) -> bool {
+    pub fn is_invalid(self) -> bool {
         self.0 & 1 != 0
     }
 }
@@ -140,22 +136,43 @@ impl EntryFlags {
 /// In VMX root operation, with a current VMCS whose host state is that of this CPU and of `frame`
 /// ([`EntryFrame::host_rsp`], [`host_rip`]), whose launch state is as `launched` says, and whose guest can reach no memory
 /// that is not its own.
-pub unsafe fn enter(frame: &mut EntryFrame, launched: bool) -> EntryFlags {
-    // SAFETY: as the caller promised; `u64::from(bool)` is what the assembly tests.
-    EntryFlags(unsafe { enter_guest(frame, u64::from(launched)) })
+#[inline(always)]
+pub unsafe fn enter(frame: &mut EntryFrame, launched: bool) -> Result<(), EntryFailure> {
+    // SAFETY: as the caller promised; `u64::from(bool)` is what the assembly tests. All registers that it changes are named, but RBX and
+    // RBP, which it keeps. A VM exit clears CF and ZF, one of which a failed entry sets, and pushes and pops leave the flags as they are.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "call {enter_guest}",
+            "pop rbp",
+            "pop rbx",
+            "jbe {failed}",
+            enter_guest = sym enter_guest,
+            failed = label { return Err(frame.failure) },
+            inlateout("rdi") &raw mut *frame => _,
+            inlateout("rsi") u64::from(launched) => _,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+    Ok(())
 }
 
-// Where our own share of an exit is measured, the TSC is read on both ways; at EntryFrame::times, which follows `host_rsp`.
+// Where our own share of an exit is measured, the TSC is read on both ways; at EntryFrame::times.
 #[cfg(feature = "measure")]
 macro_rules! time_at_exit {
     () => {
-        "rdtsc\nshl rdx, 32\nor rax, rdx\nmov [rsp + 128], rax"
+        "rdtsc\nshl rdx, 32\nor rax, rdx\nmov [rsp + 136], rax"
     };
 }
 #[cfg(feature = "measure")]
 macro_rules! time_at_entry {
     () => {
-        "rdtsc\nshl rdx, 32\nor rax, rdx\nsub rax, [rdi + 128]\nmov [rdi + 136], rax"
+        "rdtsc\nshl rdx, 32\nor rax, rdx\nsub rax, [rdi + 136]\nmov [rdi + 144], rax"
     };
 }
 #[cfg(not(feature = "measure"))]
@@ -171,19 +188,13 @@ macro_rules! time_at_entry {
     };
 }
 #[cfg(feature = "measure")]
-const _: () = assert!(core::mem::offset_of!(EntryFrame, times) == 128);
+const _: () = assert!(offset_of!(EntryFrame, times) == 136);
 
-/// Saves what the calling convention wants kept, then makes `frame` the stack and pops the guest's registers off it.
-/// Both a VM exit and an entry that fails go on at `satori_vm_exit`, with the stack pointer at the frame's end.
+/// Makes `frame` the stack and pops the guest's registers off it. Both a VM exit and an entry that fails go on at
+/// `satori_vm_exit`, with the stack pointer at the frame's end, and no register keeps its value but RSP.
 #[unsafe(naked)]
-unsafe extern "sysv64" fn enter_guest(frame: *mut EntryFrame, launched: u64) -> u64 {
+unsafe extern "sysv64" fn enter_guest(frame: *mut EntryFrame, launched: u64) {
     naked_asm!(
-        "push rbx",
-        "push rbp",
-        "push r12",
-        "push r13",
-        "push r14",
-        "push r15",
         "mov [rdi + {host_rsp}], rsp",
         time_at_entry!(),
         "mov rsp, rdi",
@@ -206,10 +217,14 @@ unsafe extern "sysv64" fn enter_guest(frame: *mut EntryFrame, launched: u64) -> 
         "pop r15",
         "jnz 2f",
         "vmlaunch",
-        "jmp {exit}",
+        "jmp 3f",
         "2: vmresume",
+        // By way of R15's place, which the exit fills again.
+        "3: pushfq",
+        "pop qword ptr [rsp + {failure} - {host_rsp}]",
         "jmp {exit}",
-        host_rsp = const core::mem::offset_of!(EntryFrame, host_rsp),
+        host_rsp = const offset_of!(EntryFrame, host_rsp),
+        failure = const offset_of!(EntryFrame, failure),
         exit = sym satori_vm_exit,
     )
 }
@@ -235,21 +250,12 @@ unsafe extern "sysv64" fn satori_vm_exit() {
         "push rax",
         time_at_exit!(),
         "mov rsp, [rsp + {host_rsp}]",
-        "pop r15",
-        "pop r14",
-        "pop r13",
-        "pop r12",
-        "pop rbp",
-        "pop rbx",
-        // Pushes and pops have left the flags as VMX set them.
-        "pushfq",
-        "pop rax",
         "ret",
-        host_rsp = const core::mem::offset_of!(EntryFrame, host_rsp),
+        host_rsp = const offset_of!(EntryFrame, host_rsp),
     )
 }
 
-const _: () = assert!(core::mem::offset_of!(EntryFrame, host_rsp) == size_of::<Registers>());
+const _: () = assert!(offset_of!(EntryFrame, host_rsp) == size_of::<Registers>());
 
 #[cfg(test)]
 mod tests {

@@ -105,6 +105,8 @@ exit_reasons! {
     PAUSE = 40,
     /// Entry failed with a machine check.
     MACHINE_CHECK = 41,
+    /// The guest has set its task priority below the TPR threshold.
+    TPR_BELOW_THRESHOLD = 43,
     /// The guest touched a register of the local APIC that the processor does not play.
     APIC_ACCESS = 44,
     /// The guest has ended the handling of an interrupt of which somebody waits to hear.

@@ -206,12 +206,17 @@ impl Counter {
             Phase::Since(start) => {
                 let passed = tick.saturating_sub(start);
                 if passed >= count && self.mode.is_periodic() {
-                    return self.without_periods(start, tick).position(tick);
+                    return self.position_in_later_period(start, tick);
                 }
                 (count, passed)
             }
             Phase::Held(passed) => (count, passed),
         }
+    }
+
+    #[cold]
+    fn position_in_later_period(&self, start: u64, tick: u64) -> (u64, u64) {
+        self.without_periods(start, tick).position(tick)
     }
 
     /// Forgets periods that are over, and that the output has risen with them. Who does so now and then need not divide else.

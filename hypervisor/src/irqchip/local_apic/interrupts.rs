@@ -88,6 +88,13 @@ impl LocalApic {
         (vector >> 4 > self.processor_priority() >> 4).then_some(vector)
     }
 
+    /// Whether any interrupt is requested, whatever its priority.
+    #[must_use]
+    #[inline]
+    pub fn has_requests(&self) -> bool {
+        self.irr.highest(&self.page).is_some()
+    }
+
     /// The CPU has taken `vector`, which [`Self::pending`] named: it is in service until its EOI.
     ///
     /// # Panics

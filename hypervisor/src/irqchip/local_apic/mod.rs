@@ -30,6 +30,8 @@ pub use base::LOCAL_APIC_BASE;
 pub use base::Mode;
 pub use general_protection::GeneralProtection;
 pub use local_vector::LocalSource;
+pub use page::END_OF_INTERRUPT;
+pub use virtualization::Part;
 
 use super::Message;
 use base::ApicBase;

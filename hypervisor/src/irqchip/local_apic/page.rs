@@ -10,6 +10,9 @@ use super::Mode;
 use super::error_status::ApicError;
 use super::register::Register;
 
+/// The offset in the page of the register that ends an interrupt, whatever is written there.
+pub const END_OF_INTERRUPT: u64 = 0xB0;
+
 impl LocalApic {
     /// A 32-bit read at `offset` in the page. `now` is the guest's TSC.
     ///

@@ -2,6 +2,7 @@
 //! Where a local APIC's registers stand that a processor with APIC virtualization reads and writes by itself while the guest
 //! runs (SDM vol. 3, "Virtual APIC State"): laid out as in the APIC's page, with or without such a processor.
 
+use super::Part;
 use super::register::Register;
 use crate::memory::Frames;
 use alloc::boxed::Box;
@@ -19,8 +20,8 @@ const WORDS: usize = 0x40 * STRIDE;
 pub(super) enum RegisterPage {
     /// Where no processor looks.
     Own(Box<[AtomicU64; WORDS]>),
-    /// In a frame, which the VMCS names.
-    Frame(Frames),
+    /// In a frame, which the VMCS names, for a processor that plays this part.
+    Frame(Frames, Part),
 }
 
 impl RegisterPage {
@@ -33,14 +34,14 @@ impl RegisterPage {
     pub(super) fn address(&self) -> Option<u64> {
         match self {
             Self::Own(_) => None,
-            Self::Frame(frame) => Some(frame.address()),
+            Self::Frame(frame, _) => Some(frame.address()),
         }
     }
 
-    /// Whether a processor may write to it while the guest runs.
+    /// Whether a processor may change the sets of vectors while the guest runs.
     #[inline]
     pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Self::Frame(_))
+        matches!(self, Self::Frame(_, Part::Whole))
     }
 
     /// What a register shows.
@@ -67,7 +68,7 @@ impl RegisterPage {
     fn words(&self) -> &[AtomicU64] {
         match self {
             Self::Own(words) => &words[..],
-            Self::Frame(frame) => &frame.words()[..WORDS],
+            Self::Frame(frame, _) => &frame.words()[..WORDS],
         }
     }
 }

@@ -10,7 +10,7 @@ pub(super) struct VectorSet {
     /// The register of its first word.
     first: Register,
     /// One bit for each word that is not zero. It is asked before many VM entries whether anything is pending; this makes the
-    /// answer one compare. Where a processor writes to the page, too, it says nothing.
+    /// answer one compare. Where a processor changes the sets, too, it says nothing.
     occupied: u8,
 }
 
@@ -81,6 +81,7 @@ fn bit_of(vector: u8) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Part;
     use super::*;
     use crate::memory::Frames;
     use proptest::prelude::*;
@@ -106,7 +107,7 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_an_ordered_set(shared: bool, steps in prop::collection::vec(step(), 0..400)) {
-            let frame = || RegisterPage::Frame(Frames::one().expect("the host has memory"));
+            let frame = || RegisterPage::Frame(Frames::one().expect("the host has memory"), Part::Whole);
             let page = if shared { frame() } else { RegisterPage::own() };
             let mut set = VectorSet::empty(Register::INTERRUPT_REQUEST);
             let mut model = BTreeSet::new();

@@ -2,12 +2,14 @@
 //! A local APIC that the processor plays while the guest runs: what it is told before an entry, and what it asks for by an
 //! exit (SDM vol. 3, "APIC Virtualization and Virtual Interrupts").
 //!
-//! In xAPIC mode the processor has the page: it reads registers from there, delivers the highest vector of the IRR, and
-//! carries out EOI and writes to the task priority. What it leaves to software comes by an exit after the write was made.
+//! The processor has the page. It plays the task priority there, in the guest's accesses and for CR8. One that plays the whole
+//! of it in xAPIC mode reads registers from there, too, delivers the highest vector of the IRR, and carries out EOI. What it
+//! leaves to software comes by an exit after the write was made.
 
 use super::Effect;
 use super::LocalApic;
 use super::Mode;
+use super::VectorSet;
 use super::register::Register;
 use super::register_page::RegisterPage;
 use crate::memory::Frames;
@@ -32,20 +34,47 @@ const SHOWN: [Register; 15] = [
     Register::DIVIDE_CONFIGURATION,
 ];
 
+/// What of a local APIC a processor plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The task priority alone.
+    TaskPriority,
+    /// All that is frequent, in xAPIC mode; in x2APIC mode the task priority as CR8.
+    Whole,
+}
+
 impl LocalApic {
-    /// Has the registers stand in a frame, for a processor that plays them. After RESET.
+    /// Has the registers stand in a frame, for a processor that plays that part of them. After RESET.
     #[must_use]
-    pub fn in_frame(mut self, frame: Frames) -> Self {
-        self.page = RegisterPage::Frame(frame);
+    pub fn in_frame(mut self, frame: Frames, part: Part) -> Self {
+        self.page = RegisterPage::Frame(frame, part);
         self.init();
         self
     }
 
-    /// The frame that the processor is to have while the guest runs: where there is one, and in xAPIC mode.
+    /// The frame that the processor is to have while the guest runs: where there is one, and unless the APIC is disabled, when its
+    /// page shows nothing.
     #[must_use]
     #[inline]
     pub fn virtual_page(&self) -> Option<u64> {
-        self.page.address().filter(|_| self.mode() == Mode::Xapic)
+        self.page.address().filter(|_| self.mode() != Mode::Disabled)
+    }
+
+    /// Whether the processor shows the registers and delivers interrupts.
+    #[must_use]
+    #[inline]
+    pub fn is_played(&self) -> bool {
+        self.page.is_shared() && self.mode() == Mode::Xapic
+    }
+
+    /// The class that the task priority has to fall below for an interrupt to be taken that it alone holds back; zero if there is
+    /// none ("Detection of TPR Threshold"). Never above the task priority's own class.
+    #[must_use]
+    pub fn task_priority_threshold(&self) -> u32 {
+        let class = |set: &VectorSet| set.highest(&self.page).unwrap_or(0) >> 4;
+        let waits = class(&self.irr);
+        let is_held_back = waits > class(&self.isr) && u64::from(waits) <= self.cr8();
+        if is_held_back { waits.into() } else { 0 }
     }
 
     /// Whether the sets have changed by our hand since this was asked last, so that the processor has to be told.

@@ -112,12 +112,18 @@ impl CpuidTable {
         self.answers[slots::of(0x8000_0008).answer(0)].eax as u8
     }
 
-    /// The answer to CPUID with EAX = `leaf` and ECX = `subleaf`. Only some leaves ask for what is `current`.
+    /// The answer to CPUID with EAX = `leaf` and ECX = `subleaf`, where that is the same at all times.
     #[inline]
+    pub fn constant_answer(&self, leaf: u32, subleaf: u32) -> Option<&CpuidResult> {
+        let slot = slots::of(leaf);
+        let answer = &self.answers[slot.answer(subleaf)];
+        (slot.completion == Completion::None).then_some(answer)
+    }
+
+    /// The answer to CPUID with EAX = `leaf` and ECX = `subleaf`. Only some leaves ask for what is `current`.
     pub fn answer(&self, leaf: u32, subleaf: u32, current: impl FnOnce() -> Current) -> CpuidResult {
         let slot = slots::of(leaf);
-        let index = slot.answer(subleaf);
-        let answer = self.answers[index];
+        let answer = self.answers[slot.answer(subleaf)];
         match slot.completion {
             Completion::None => answer,
             Completion::Version => with_vcpu_bits(answer, current()),

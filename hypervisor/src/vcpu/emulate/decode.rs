@@ -14,6 +14,7 @@ use super::Instruction;
 use super::Unsupported;
 use super::arithmetic::Arithmetic;
 use super::arithmetic::BitTest;
+use super::mov;
 use super::operation::Operand;
 use super::operation::Operation;
 use super::register::GeneralRegister;
@@ -25,6 +26,17 @@ use super::string::StringOperation;
 /// What the instruction at the start of `bytes` does, where its memory operand, or for MOVS the one that
 /// `access` tells, is a device's.
 pub fn decode(bytes: &[u8], code: CodeSize, access: DeviceAccess) -> Result<Instruction, Unsupported> {
+    match mov::decode(bytes, code) {
+        Some(instruction) => Ok(instruction),
+        None => decode_any(bytes, code, access),
+    }
+}
+
+pub(super) fn decode_any(
+    bytes: &[u8],
+    code: CodeSize,
+    access: DeviceAccess,
+) -> Result<Instruction, Unsupported> {
     let bitness = match code {
         CodeSize::Bits16 => 16,
         CodeSize::Bits32 => 32,

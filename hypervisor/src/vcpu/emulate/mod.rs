@@ -7,6 +7,7 @@
 
 mod arithmetic;
 mod decode;
+mod mov;
 mod operation;
 mod register;
 mod string;

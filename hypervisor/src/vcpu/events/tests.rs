@@ -2,6 +2,7 @@
 //! Which event is injected, and which window is asked for when one waits.
 
 use super::*;
+use crate::irqchip::local_apic::Part;
 use crate::vcpu::model::Model;
 use crate::vmx::exit::ExitReason;
 
@@ -317,8 +318,8 @@ fn no_priority_holds_back_the_8259as_and_they_come_first() {
 /// SDM vol. 3, "Virtual-Interrupt Delivery": of the 8259As the processor knows nothing.
 #[test]
 fn where_the_processor_plays_the_local_apic_only_the_8259as_are_injected_and_have_a_window() {
-    let mut model = model();
-    model.state.apic_played = true;
+    let mut model = model().with_played_apic(Part::Whole);
+    write_apic(&mut model, LINT0, EXT_INT);
     interrupt(&mut model, 0x40);
     // What it is told stands in a VMCS that is not enlightened.
     assert!(model.state.apic.take_changed_requests());

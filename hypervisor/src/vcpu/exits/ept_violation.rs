@@ -2,7 +2,9 @@
 //! An access that the extended page tables do not allow: a device's registers, or nothing at all.
 
 use crate::cpu::number::current;
+use crate::irqchip::local_apic::END_OF_INTERRUPT;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::irqchip::local_apic::Mode;
 use crate::memory::FRAME;
 use crate::mmu::GuestMemory;
 use crate::mmu::GuestPhysical;
@@ -12,6 +14,7 @@ use crate::mmu::space::Fault;
 use crate::vcpu::emulate::CodeSize;
 use crate::vcpu::emulate::DeviceAccess;
 use crate::vcpu::emulate::Instruction;
+use crate::vcpu::emulate::Operation;
 use crate::vcpu::emulate::Place;
 use crate::vcpu::emulate::Segment;
 use crate::vcpu::emulate::Size;
@@ -59,6 +62,10 @@ struct Device {
 impl Device {
     fn offset(self) -> u64 {
         self.address.0 % FRAME
+    }
+
+    fn is_end_of_interrupt(self) -> bool {
+        self.page == DevicePage::LocalApic && self.offset() == END_OF_INTERRUPT
     }
 }
 
@@ -126,15 +133,19 @@ fn on_device(
     play_on(guest, Device { page, address }, by_data_access.then_some(access))
 }
 
-/// The guest touched a register of its local APIC that the processor plays all but a few registers of.
+/// The guest touched the page of its local APIC, which the processor tells by itself. In other modes than xAPIC nothing is there.
 pub fn access_apic(guest: &mut Guest<'_>, qualification: ApicAccessQualification) -> Result<(), End> {
     let address = GuestPhysical(LOCAL_APIC_BASE + qualification.offset());
+    let page = match guest.state.apic.mode() {
+        Mode::Xapic => DevicePage::LocalApic,
+        Mode::X2apic | Mode::Disabled => DevicePage::Absent,
+    };
     let access = match qualification.kind() {
         ApicAccessQualification::READ => Some(DeviceAccess::Read),
         ApicAccessQualification::WRITE => Some(DeviceAccess::Write),
         _ => None,
     };
-    play_on(guest, Device { page: DevicePage::LocalApic, address }, access)
+    play_on(guest, Device { page, address }, access)
 }
 
 /// Plays the access that an instruction made to a device, if one did.
@@ -159,6 +170,11 @@ fn play(guest: &mut Guest<'_>, device: Device, access: DeviceAccess, undecodable
     let fetched = linear::fetch(guest, &mut bytes)?;
     let Instruction { operation, length } =
         decode(&bytes[..fetched], code_size(guest), access).map_err(|_| Stop::End(undecodable))?;
+    if let Operation::Store { size: Size::Doubleword, .. } = operation
+        && device.is_end_of_interrupt()
+    {
+        guest.state.eoi_store = Some((guest.vmcs.read(field::GUEST_RIP), length as u32));
+    }
     let (transfer, size) = (operation.transfer(guest), operation.size());
     // Before a device is read, which may change it: that what is written will be.
     let destination = match transfer.to {

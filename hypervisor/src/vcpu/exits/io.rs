@@ -16,34 +16,40 @@ const RCX: u8 = 1;
 const RSI: u8 = 6;
 const RDI: u8 = 7;
 
-#[inline]
+#[inline(never)]
 pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
     let qualification = IoQualification::from(guest.vmcs.read(field::EXIT_QUALIFICATION));
-    if qualification.string() {
-        return string(guest, qualification);
-    }
     let (port, size) = (qualification.port(), size(qualification));
-    let effect = if qualification.input() {
-        let (value, effect) = guest.machine.read_port(port, size, || guest.state.tsc.machine_time());
-        let rax = &mut guest.frame.registers.rax;
-        *rax = merged(*rax, value, size);
-        effect
-    } else {
-        let value = guest.frame.registers.rax as u32;
-        guest.machine.write_port(port, size, value, || guest.state.tsc.machine_time())
-    };
+    match () {
+        () if qualification.string() => string(guest, qualification),
+        () if qualification.input() => input(guest, port, size),
+        () => output(guest, port, size),
+    }
+}
+
+#[inline(never)]
+fn input(guest: &mut Guest<'_>, port: u16, size: u8) -> Result<(), End> {
+    let value = guest.machine.read_port(port, size, || guest.state.tsc.machine_time());
+    let rax = &mut guest.frame.registers.rax;
+    *rax = merged(*rax, value, size);
     guest.advance();
-    carry_out_port(guest, effect)
+    ask_for_input(guest);
+    Ok(())
+}
+
+#[inline(never)]
+fn output(guest: &mut Guest<'_>, port: u16, size: u8) -> Result<(), End> {
+    let value = guest.frame.registers.rax as u32;
+    let effect = guest.machine.write_port(port, size, value, || guest.state.tsc.machine_time());
+    guest.advance();
+    carry_out(guest, effect)
 }
 
 /// Bytes of an element: 1, 2 or 4, whatever the field says.
 #[inline]
 fn size(qualification: IoQualification) -> u8 {
-    match qualification.size_less_one() {
-        0 => 1,
-        1 => 2,
-        _ => 4,
-    }
+    const SIZES: [u8; 8] = [1, 2, 4, 4, 4, 4, 4, 4];
+    SIZES[usize::from(qualification.size_less_one())]
 }
 
 /// An input of 32 bits clears what is above, as every instruction with 32-bit operands does; a smaller one keeps it.
@@ -56,15 +62,22 @@ fn merged(old: u64, value: u32, size: u8) -> u64 {
     }
 }
 
-/// Mostly there is nothing to do. The access may have made room for input that waits.
+/// The access may have made room for input that waits.
 #[inline]
-fn carry_out_port(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
+fn ask_for_input(guest: &Guest<'_>) {
     if guest.machine.takes_input() {
         guest.machine.posts.neighbours().ask_for_input();
     }
+}
+
+/// Mostly there is nothing to do.
+#[inline]
+fn carry_out(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
+    ask_for_input(guest);
     if effect == PortEffect::default() { Ok(()) } else { carry_out_effect(guest, effect) }
 }
 
+#[inline(never)]
 fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End> {
     if let Some(byte) = effect.output {
         guest.transmit(byte);
@@ -82,6 +95,7 @@ fn carry_out_effect(guest: &mut Guest<'_>, effect: PortEffect) -> Result<(), End
 
 /// INS and OUTS: one element. With a REP prefix the instruction is left where it is while RCX has more, so that interrupts
 /// come between elements as on a processor.
+#[inline(never)]
 fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), End> {
     let mask = address_mask(guest.vmcs.read(field::VM_EXIT_INSTRUCTION_INFORMATION));
     if qualification.repeated() && guest.register(RCX) & mask == 0 {
@@ -101,10 +115,10 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
                 return Ok(());
             }
         };
-        let (value, effect) = guest.machine.read_port(port, size, || guest.state.tsc.machine_time());
+        let value = guest.machine.read_port(port, size, || guest.state.tsc.machine_time());
         bytes.copy_from_slice(&value.to_le_bytes()[..bytes.len()]);
         destination.write(guest, bytes);
-        (effect, RDI)
+        (PortEffect::default(), RDI)
     } else {
         if let Err(exception) = linear::read(guest, address, bytes) {
             guest.raise(exception);
@@ -119,7 +133,7 @@ fn string(guest: &mut Guest<'_>, qualification: IoQualification) -> Result<(), E
     } else {
         guest.stay();
     }
-    carry_out_port(guest, effect)
+    carry_out(guest, effect)
 }
 
 /// The bits of an address register that count: 16, 32 or 64 (SDM vol. 3, "Format of the VM-Exit Instruction-Information Field as Used for INS and OUTS").

@@ -24,41 +24,27 @@ use evmcs::field;
 #[inline]
 pub fn handle(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     match reason {
-        ExitReason::CPUID => {
-            cpuid::handle(guest);
-            Ok(())
-        }
-        ExitReason::IO_INSTRUCTION => io::handle(guest),
-        ExitReason::WRMSR => {
-            msr::write(guest);
-            Ok(())
-        }
-        ExitReason::RDMSR => {
-            msr::read(guest);
-            Ok(())
-        }
-        ExitReason::HLT => {
-            guest.halt();
-            Ok(())
-        }
-        ExitReason::EPT_VIOLATION => ept_violation::handle(guest),
-        ExitReason::APIC_WRITE => {
-            guest.apic_written();
-            Ok(())
-        }
-        ExitReason::INTERRUPT_WINDOW | ExitReason::NMI_WINDOW => {
+        ExitReason::CPUID => cpuid::handle(guest),
+        ExitReason::IO_INSTRUCTION => return io::handle(guest),
+        ExitReason::WRMSR => msr::write(guest),
+        ExitReason::RDMSR => msr::read(guest),
+        ExitReason::VMCALL => vmcall::handle(guest),
+        ExitReason::HLT => guest.halt(),
+        ExitReason::EPT_VIOLATION => return ept_violation::handle(guest),
+        ExitReason::APIC_ACCESS => return guest.access_apic(),
+        ExitReason::APIC_WRITE => guest.apic_written(),
+        ExitReason::INTERRUPT_WINDOW | ExitReason::NMI_WINDOW | ExitReason::TPR_BELOW_THRESHOLD => {
             guest.state.attention = true;
-            Ok(())
         }
-        _ => rare(guest, reason),
+        _ => return rare(guest, reason),
     }
+    Ok(())
 }
 
 #[cold]
 fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
     match reason {
         ExitReason::CONTROL_REGISTER => return control_register::handle(guest),
-        ExitReason::APIC_ACCESS => return guest.access_apic(),
         ExitReason::VIRTUALIZED_EOI => guest.end_played_interrupt(),
         ExitReason::XSETBV => xsetbv::handle(guest),
         // PAUSE, or a loop of it: the exit comes instead of the instruction (SDM vol. 3, "Instructions That Cause VM Exits
@@ -76,7 +62,6 @@ fn rare(guest: &mut Guest<'_>, reason: ExitReason) -> Result<(), End> {
         ExitReason::RDTSCP => tsc::read_with_aux(guest),
         // RDPMC: there are no counters to read (SDM vol. 2B).
         ExitReason::RDPMC => guest.raise(Exception::GeneralProtection),
-        ExitReason::VMCALL => vmcall::handle(guest),
         // Instructions that CPUID does not offer.
         ExitReason::VMCLEAR
         | ExitReason::VMLAUNCH

@@ -15,6 +15,7 @@ use crate::vm::partition::Partition;
 use evmcs::field;
 
 /// RDMSR.
+#[inline(never)]
 pub fn read(guest: &mut Guest<'_>) {
     let msr = MsrIndex(guest.frame.registers.rcx as u32);
     match value_of(guest, msr) {
@@ -28,10 +29,22 @@ pub fn read(guest: &mut Guest<'_>) {
 }
 
 /// WRMSR.
+#[inline(never)]
 pub fn write(guest: &mut Guest<'_>) {
     let registers = &guest.frame.registers;
     let msr = MsrIndex(registers.rcx as u32);
     let value = registers.rdx << 32 | registers.rax & 0xffff_ffff;
+    // A busy guest writes to it most, and it takes any value: the table is not asked.
+    if msr == MsrIndex::TSC_DEADLINE {
+        set_tsc_deadline(guest, value);
+        guest.advance();
+    } else {
+        write_by_policy(guest, msr, value);
+    }
+}
+
+#[inline(never)]
+fn write_by_policy(guest: &mut Guest<'_>, msr: MsrIndex, value: u64) {
     match set(guest, msr, value) {
         Ok(None) => guest.advance(),
         Ok(Some(effect)) => {
@@ -83,7 +96,6 @@ fn value_of_register(guest: &Guest<'_>, register: Register, msr: MsrIndex) -> Re
 }
 
 /// Sets an MSR. For one of the local APIC, also what is to be done outside of it.
-#[inline]
 fn set(guest: &mut Guest<'_>, msr: MsrIndex, value: u64) -> Result<Option<Effect>, Exception> {
     match policy_of(msr) {
         Policy::Constant { writes: Writes::Ignored, .. } => Ok(None),
@@ -105,15 +117,7 @@ fn set_register(
             let now = guest.state.tsc.now();
             return Ok(Some(guest.state.apic.wrmsr(msr.0, value, now)?));
         }
-        Register::TscDeadline => {
-            let now = guest.state.tsc.now();
-            // It is written often, and changes nothing that other vCPUs are shown; nor anything else, unless the one before was due.
-            let was_due = guest.state.apic.next_deadline().is_some_and(|deadline| deadline <= now);
-            if guest.state.apic.set_tsc_deadline(value, now) == Effect::TimerChanged {
-                guest.state.change_deadline();
-                guest.state.attention |= was_due;
-            }
-        }
+        Register::TscDeadline => set_tsc_deadline(guest, value),
         Register::ApicBase => return Ok(Some(guest.state.apic.set_base(value)?)),
         Register::Efer => {
             let current = guest.vmcs.read(field::GUEST_IA32_EFER);
@@ -146,6 +150,16 @@ fn set_register(
         }
     }
     Ok(None)
+}
+
+/// It is written often, and changes nothing that other vCPUs are shown; nor anything else, unless the one before was due.
+fn set_tsc_deadline(guest: &mut Guest<'_>, value: u64) {
+    let now = guest.state.tsc.now();
+    let was_due = guest.state.apic.next_deadline().is_some_and(|deadline| deadline <= now);
+    if guest.state.apic.set_tsc_deadline(value, now) == Effect::TimerChanged {
+        guest.state.change_deadline();
+        guest.state.attention |= was_due;
+    }
 }
 
 /// What the guest sees of Hyper-V's interface, if anything.

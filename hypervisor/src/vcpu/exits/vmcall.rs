@@ -13,6 +13,7 @@ use crate::vmx::entry::Registers;
 use enlightenments::offer::flush;
 use enlightenments::offer::flush::Call;
 use enlightenments::offer::flush::Caller;
+use enlightenments::offer::flush::Processors;
 use enlightenments::offer::flush::Unreadable;
 use enlightenments::offer::flush::XMM_WORDS;
 use evmcs::field;
@@ -20,23 +21,22 @@ use hyperv_bindings::hypercall::InputValue;
 use zerocopy::IntoBytes;
 
 /// Judges the call, and comes back when it is done.
+#[inline(never)]
 pub fn handle(guest: &mut Guest<'_>) {
     let identified = guest.machine.partition.as_ref().is_some_and(|partition| partition.is_identified());
-    let protected = guest.vmcs.read(field::GUEST_CR0) & cr0::PE != 0;
+    let wide = guest.in_64_bit_mode();
+    let protected = wide || guest.vmcs.read(field::GUEST_CR0) & cr0::PE != 0;
     if !identified || !protected || guest.privilege_level() != 0 {
         return guest.raise(Exception::InvalidOpcode);
     }
-    let wide = guest.in_64_bit_mode();
     let registers = &guest.frame.registers;
     let call = if wide { call_64(registers) } else { call_32(registers) };
     let Ok(answer) = flush::answer(call, guest) else {
         return guest.raise(Exception::InvalidOpcode);
     };
-    let caller = guest.index();
-    if answer.flush.has(caller as u32) {
-        guest.state.flush_linear();
+    if answer.flush != Processors::NONE {
+        flush_linear(guest, answer.flush);
     }
-    guest.machine.posts.flush_linear(answer.flush, caller);
     let result = answer.result.into_bits();
     let registers = &mut guest.frame.registers;
     if wide {
@@ -46,6 +46,16 @@ pub fn handle(guest: &mut Guest<'_>) {
         registers.rdx = result >> 32;
     }
     guest.advance();
+}
+
+/// Comes back when none of these vCPUs uses linear translations from before, this one from its next entry on.
+#[inline(never)]
+fn flush_linear(guest: &mut Guest<'_>, vcpus: Processors) {
+    let caller = guest.index();
+    if vcpus.has(caller as u32) {
+        guest.state.flush_linear();
+    }
+    guest.machine.posts.flush_linear(vcpus, caller);
 }
 
 fn call_64(registers: &Registers) -> Call {

@@ -137,14 +137,12 @@ const POLICY: &[Row] = &[
 
 /// What an access to `msr` gets.
 ///
-/// A busy guest writes to its timer and its local APIC most; these two are found without a search.
+/// A busy guest writes to its local APIC most; that is found without a search.
 #[inline]
 #[must_use]
 pub fn policy_of(msr: MsrIndex) -> Policy {
     if (MsrIndex::X2APIC_FIRST..=MsrIndex::X2APIC_LAST).contains(&msr) {
         Emulated(Register::X2Apic)
-    } else if msr == MsrIndex::TSC_DEADLINE {
-        Emulated(Register::TscDeadline)
     } else {
         search(msr)
     }

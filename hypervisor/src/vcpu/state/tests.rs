@@ -29,8 +29,9 @@ fn use_all(state: &mut State) {
         misc_enable,
         virtual_processor,
         processor,
-        // Who plays the APIC, what this CPU owes, where it is to go on, what L0 was told, and statistics: no state of a processor.
-        apic_played: _,
+        // What the VMCS stands for, what was decoded, what this CPU owes, where it is to go on, what L0 was told, and statistics: no state of a processor.
+        apic_mode: _,
+        eoi_store: _,
         flush_guest_physical: _,
         moves_on: _,
         msr_bitmap_seen: _,
@@ -89,15 +90,4 @@ fn the_timer_of_the_local_apic_is_due_when_the_processors_clock_says_so() {
     assert_eq!(state.apic.pending(), None);
     state.apic.expire(250);
     assert_eq!((state.apic.pending(), state.timer_deadline(250)), (Some(0x40), None));
-}
-
-#[test]
-fn a_processor_that_begins_to_play_the_local_apic_forgets_that_its_page_was_memory() {
-    let mut state = state(0, 0);
-    for (played, forgets) in [(false, false), (true, true), (true, false), (false, false), (true, true)] {
-        state.attention = false;
-        state.note_apic_played(played);
-        assert_eq!((state.apic_played, core::mem::take(&mut state.flush_guest_physical)), (played, forgets));
-        assert_eq!(state.attention, forgets);
-    }
 }

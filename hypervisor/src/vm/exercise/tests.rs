@@ -107,7 +107,7 @@ fn accesses_of_other_widths_are_none_of_the_exercisers() {
     let mut model = with_exerciser();
     assert!(!model.machine.write_port(COMMAND, 1, MIGRATE, || 0).exercise);
     assert!(!model.machine.write_port(COMMAND, 2, MIGRATE, || 0).exercise);
-    assert_eq!(model.machine.read_port(COMMAND, 1, || 0).0, 0xff);
+    assert_eq!(model.machine.read_port(COMMAND, 1, || 0), 0xff);
     execute(&mut model.guest());
     assert!(!model.state.moves_on);
 }

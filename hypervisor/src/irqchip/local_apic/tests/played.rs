@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::irqchip::local_apic::Delivery;
+use crate::irqchip::local_apic::Part;
 use crate::irqchip::local_apic::register::Register;
 use crate::memory::Frames;
 use proptest::prelude::*;
@@ -18,7 +19,7 @@ struct Played {
 
 impl Played {
     fn new() -> Self {
-        let apic = at_reset(0).in_frame(Frames::one().expect("the host has memory"));
+        let apic = at_reset(0).in_frame(Frames::one().expect("the host has memory"), Part::Whole);
         Self { apic, requesting: 0, servicing: 0, eoi_exits: [0; 4] }
     }
 

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::vcpu::emulate::decode::decode_any;
 use crate::vcpu::emulate::*;
 
 use Operand::Immediate;
@@ -326,6 +327,21 @@ proptest! {
         }
         let cut = &bytes[..bytes.len() - 1];
         prop_assert!(decode(cut, CodeSize::Bits64, DeviceAccess::Read).is_err());
+    }
+
+    /// The short way knows what it does not know, and agrees with the long one about the rest.
+    #[test]
+    fn both_ways_to_decode_a_mov_agree(
+        prefix in prop::option::of(0x40..0x50_u8),
+        opcode in prop::sample::select(vec![0x8b_u8, 0x89, 0xc7, 0x8a, 0x88, 0x66, 0xa1]),
+        rest in prop::collection::vec(any::<u8>(), 0..=13),
+    ) {
+        let bytes: Vec<u8> = prefix.into_iter().chain([opcode]).chain(rest).collect();
+        for code in [CodeSize::Bits16, CodeSize::Bits32, CodeSize::Bits64] {
+            let short = mov::decode(&bytes, code);
+            let long = decode_any(&bytes, code, DeviceAccess::Read);
+            prop_assert!(short.is_none() || short == long.ok(), "{bytes:x?} {code:?}: {short:?} {long:?}");
+        }
     }
 
     #[test]
