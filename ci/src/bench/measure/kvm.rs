@@ -84,7 +84,7 @@ pub fn measure(parts: &Parts<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<F
     measurements.extend(satori(&payload, filter, cpus)?);
     measurements.extend(peer::measurements(&payload, filter, cpus)?);
     if cpus == 1 {
-        measurements.extend(linux(&payload, filter)?);
+        measurements.extend(linux::measurements(&payload, filter)?);
     }
     let Some(memory_mib) = measurements.iter().map(|measurement| measurement.launch.memory_mib).max() else {
         return Ok(Vec::new());
@@ -148,27 +148,6 @@ fn satori(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Me
             name: title(setting, cpus, &names),
             launch: Launch { hyperv, time_limit: TIME_LIMIT, ..launch },
             follow: Box::new(move |run| lines::figures(&lines(run)?, &names, setting, cpus)),
-        });
-    }
-    Ok(measurements)
-}
-
-/// Linux as a guest of the KVM host, and of Satori's.
-fn linux(payload: &Payload<'_>, filter: Filter<'_>) -> Result<Vec<Measurement>> {
-    let Payload { parts: Parts { workshop, .. }, folder } = payload;
-    let mut measurements = Vec::new();
-    if filter.wants_any(Setting::Kvm, &linux::ALL) {
-        measurements.push(Measurement {
-            name: title(Setting::Kvm, 1, &["Linux"]),
-            launch: linux::prepare(workshop, folder)?,
-            follow: Box::new(linux::read_on_kvm),
-        });
-    }
-    if filter.wants_any(Setting::SatoriOnKvm, &linux::ALL) {
-        measurements.push(Measurement {
-            name: title(Setting::SatoriOnKvm, 1, &["Linux"]),
-            launch: linux::prepare_in_satori(workshop, folder)?,
-            follow: Box::new(|run| linux::read(run, Setting::SatoriOnKvm)),
         });
     }
     Ok(measurements)

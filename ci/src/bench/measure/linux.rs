@@ -6,17 +6,19 @@ mod told;
 
 use std::fs;
 use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use agent::protocol::Counters;
 use anyhow::Context;
 use anyhow::Result;
-use tempfile::TempDir;
 
 use crate::bench::figures::Figure;
 use crate::bench::figures::Setting;
+use crate::bench::measure::Parts;
+use crate::bench::measure::filter::Filter;
 use crate::bench::measure::keeping_files;
+use crate::bench::measure::kvm;
+use crate::bench::measure::kvm::Measurement;
+use crate::bench::measure::kvm::Payload;
 use crate::bundle::Manifest;
 use crate::bundle::Module;
 use crate::bundle::VirtualMachine;
@@ -48,8 +50,8 @@ const MEMORY_MIB: u32 = 256;
 const COMMAND_LINE: &str = "console=ttyS0 panic=-1 cryptomgr.notests loglevel=5 tsc=reliable \
     mitigations=off norandmaps clearcpuid=erms,rep_good -- bench marks=1";
 
-/// For all of it, on a KVM host's clock.
-const TIME_LIMIT: Duration = Duration::from_secs(1000);
+/// What is measured.
+const ALL: [&str; 6] = ["to_guest", "linux_boot", "linux_cpu", "linux_memory", "linux_syscall", "linux_fork"];
 
 /// Names of files, on a CD and among what a KVM host has to run.
 const START_LINUX: &str = "start_linux";
@@ -57,56 +59,77 @@ const KERNEL: &str = "linux.vmlinux";
 const FILES: &str = "linux.files";
 const BUNDLE: &str = "linux.tar";
 
-/// What is measured.
-pub const ALL: [&str; 6] =
-    ["to_guest", "linux_boot", "linux_cpu", "linux_memory", "linux_syscall", "linux_fork"];
-
-/// Measures Linux in a setting that needs no KVM.
-type Measure = fn(&Workshop) -> Result<Vec<Figure>>;
-
-/// All such settings.
-pub const BARE: [(Setting, Measure); 2] = [(Setting::Metal, on_metal), (Setting::Satori, in_satori)];
+/// Whether anything of it is asked for in this setting.
+pub fn is_wanted(filter: Filter<'_>, setting: Setting) -> bool {
+    filter.wants_any(setting, &ALL)
+}
 
 /// Measures Linux that has the emulated machine to itself.
-fn on_metal(workshop: &Workshop) -> Result<Vec<Figure>> {
-    let folder = folder(workshop)?;
+///
+/// # Errors
+/// When something cannot be had or built, or a run does not end with all figures.
+pub fn on_metal(parts: &Parts<'_>) -> Result<Vec<Figure>> {
+    let folder = tempfile::tempdir_in(parts.workshop.target())?;
     let iso = folder.path().join("linux.iso");
     let configuration = grub_configuration();
     let grub = Grub { modules: "multiboot serial terminfo terminal", configuration: &configuration };
-    image::write_cd(workshop, &iso, grub, |boot| lay_out(workshop, boot))?;
+    image::write_cd(parts.workshop, &iso, grub, |boot| lay_out(parts, boot))?;
     let machine = Machine { iso, processor: Processor::default(), cpus: 1, memory_mib: MEMORY_MIB };
-    boot(workshop, &machine, Setting::Metal)
+    follow(parts, &machine, Setting::Metal)
 }
 
 /// Measures Linux in Satori on the emulated machine.
-fn in_satori(workshop: &Workshop) -> Result<Vec<Figure>> {
-    let folder = folder(workshop)?;
+///
+/// # Errors
+/// As [`on_metal`].
+pub fn in_satori(parts: &Parts<'_>) -> Result<Vec<Figure>> {
+    let folder = tempfile::tempdir_in(parts.workshop.target())?;
     let iso = folder.path().join("satori.iso");
-    let image = image(workshop, folder.path())?;
-    image.write(workshop, &iso)?;
+    let image = image(parts, folder.path())?;
+    image.write(parts.workshop, &iso)?;
     let memory_mib = image.machine_memory_mib()?;
-    let machine = Machine { iso, processor: Processor::default(), cpus: 1, memory_mib };
-    boot(workshop, &machine, Setting::Satori)
+    follow(parts, &Machine { iso, processor: Processor::default(), cpus: 1, memory_mib }, Setting::Satori)
 }
 
-/// Measures Linux on this machine, and keeps the files of a run that failed.
-fn boot(workshop: &Workshop, machine: &Machine, setting: Setting) -> Result<Vec<Figure>> {
-    let name = format!("{setting} on 1 CPU(s): Linux");
+fn follow(parts: &Parts<'_>, machine: &Machine, setting: Setting) -> Result<Vec<Figure>> {
+    let name = kvm::title(setting, machine.cpus, &[NAME]);
     let step = Step::start(format!("measuring {name}"));
-    let mut session = machine.boot(workshop)?;
-    let figures = read(&mut session, setting);
-    let figures = keeping_files(figures, &name, || session.keep_files())?;
+    let mut session = machine.boot(parts.workshop)?;
+    let figures = keeping_files(read(&mut session, setting), &name, || session.keep_files())?;
     step.done();
     Ok(figures)
 }
 
-/// Puts what KVM and QEMU need for a Linux of their own into `payload`, and says how it is run.
+/// Measures it on a KVM host: with KVM itself, and in Satori.
 ///
 /// # Errors
 /// When something cannot be had or built.
-pub fn prepare(workshop: &Workshop, payload: &Path) -> Result<Launch> {
-    lay_out(workshop, payload)?;
-    Ok(Launch {
+pub fn measurements(payload: &Payload<'_>, filter: Filter<'_>) -> Result<Vec<Measurement>> {
+    let mut measurements = Vec::new();
+    let Payload { parts, folder } = *payload;
+    if is_wanted(filter, Setting::Kvm) {
+        lay_out(parts, folder)?;
+        measurements.push(Measurement {
+            name: kvm::title(Setting::Kvm, 1, &[NAME]),
+            launch: launch(),
+            follow: Box::new(read_on_kvm),
+        });
+    }
+    if is_wanted(filter, Setting::SatoriOnKvm) {
+        let files = tempfile::tempdir_in(parts.workshop.target())?;
+        let launch = image(parts, files.path())?.lay_out(folder, BUNDLE)?;
+        measurements.push(Measurement {
+            name: kvm::title(Setting::SatoriOnKvm, 1, &[NAME]),
+            launch: Launch { time_limit: kvm::TIME_LIMIT, ..launch },
+            follow: Box::new(|run| read(run, Setting::SatoriOnKvm)),
+        });
+    }
+    Ok(measurements)
+}
+
+/// How KVM and QEMU run a Linux of their own.
+fn launch() -> Launch {
+    Launch {
         kernel: START_LINUX.into(),
         initrd: Some(format!("{KERNEL},{FILES}")),
         command_line: COMMAND_LINE.into(),
@@ -115,25 +138,12 @@ pub fn prepare(workshop: &Workshop, payload: &Path) -> Result<Launch> {
         cpus: 1,
         memory_mib: MEMORY_MIB,
         more: Vec::new(),
-        time_limit: TIME_LIMIT,
-    })
-}
-
-/// Puts what Satori needs on KVM into `payload`, and says how it is run.
-///
-/// # Errors
-/// When something cannot be had or built.
-pub fn prepare_in_satori(workshop: &Workshop, payload: &Path) -> Result<Launch> {
-    let folder = folder(workshop)?;
-    let launch = image(workshop, folder.path())?.lay_out(payload, BUNDLE)?;
-    Ok(Launch { time_limit: TIME_LIMIT, ..launch })
+        time_limit: kvm::TIME_LIMIT,
+    }
 }
 
 /// Reads the figures of a run in the setting `kvm`: what was told, and how long it took from the start of QEMU.
-///
-/// # Errors
-/// When the run does not end with all figures.
-pub fn read_on_kvm(run: &mut Run<'_>) -> Result<Vec<Figure>> {
+fn read_on_kvm(run: &mut Run<'_>) -> Result<Vec<Figure>> {
     let told = Told::read(run, Setting::Kvm)?;
     let counters = run.end().map(|end| end.counters.clone()).unwrap_or_default();
     let to_guest = counters
@@ -144,18 +154,10 @@ pub fn read_on_kvm(run: &mut Run<'_>) -> Result<Vec<Figure>> {
 }
 
 /// Reads the figures of a run in any other setting.
-///
-/// # Errors
-/// When the run does not end with all figures.
-pub fn read(console: &mut impl Console, setting: Setting) -> Result<Vec<Figure>> {
+fn read(console: &mut impl Console, setting: Setting) -> Result<Vec<Figure>> {
     let told = Told::read(console, setting)?;
     let to_guest = told.since_satoris_start();
     told.figures(setting, to_guest)
-}
-
-fn folder(workshop: &Workshop) -> Result<TempDir> {
-    fs::create_dir_all(workshop.target())?;
-    Ok(tempfile::Builder::new().prefix("linux-").tempdir_in(workshop.target())?)
 }
 
 /// GRUB leaves the program's name out of its command line, which comes first there with other loaders.
@@ -173,8 +175,8 @@ boot
 }
 
 /// Satori with the Linux. What has to be made for it goes to `folder`.
-fn image(workshop: &Workshop, folder: &Path) -> Result<Image> {
-    lay_out(workshop, folder)?;
+fn image(parts: &Parts<'_>, folder: &Path) -> Result<Image> {
+    lay_out(parts, folder)?;
     let module = |name| Module { file: folder.join(name), command_line: String::new() };
     let machine = VirtualMachine {
         command_line: Some(COMMAND_LINE.into()),
@@ -182,22 +184,17 @@ fn image(workshop: &Workshop, folder: &Path) -> Result<Image> {
         ..VirtualMachine::new(NAME, MEMORY_MIB, folder.join(START_LINUX))
     };
     Ok(Image {
-        satori: cargo::build_satori(workshop)?,
+        satori: parts.satori.clone(),
         command_line: "when-done=power-off".into(),
         bundle: Bundle::Of(Manifest::in_turn(vec![machine])),
     })
 }
 
 /// Puts the program that starts Linux into a folder, the kernel, and its first file system.
-fn lay_out(workshop: &Workshop, folder: &Path) -> Result<()> {
-    image::copy(&start_linux(workshop)?, &folder.join(START_LINUX))?;
-    image::copy(&debian::linux(workshop)?.vmlinux, &folder.join(KERNEL))?;
-    Ok(fs::write(folder.join(FILES), file_system(workshop)?)?)
-}
-
-fn start_linux(workshop: &Workshop) -> Result<PathBuf> {
-    let program = cargo::build_guests(workshop)?.into_iter().find(|program| program.name == START_LINUX);
-    Ok(program.with_context(|| format!("there is no guest program {START_LINUX}"))?.file)
+fn lay_out(parts: &Parts<'_>, folder: &Path) -> Result<()> {
+    image::copy(parts.guests.of(START_LINUX)?, &folder.join(START_LINUX))?;
+    image::copy(&debian::linux(parts.workshop)?.vmlinux, &folder.join(KERNEL))?;
+    Ok(fs::write(folder.join(FILES), file_system(parts.workshop)?)?)
 }
 
 /// With nothing in it but a first process, the workload.

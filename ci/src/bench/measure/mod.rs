@@ -94,12 +94,13 @@ fn jobs<'a>(parts: &'a Parts<'a>, filter: Filter<'a>) -> Vec<Job<'a>> {
             jobs.push(Box::new(move || bare::satori(parts, &benches, cpus).map(only)));
         }
     }
-    for (setting, measure) in linux::BARE {
-        if filter.wants_any(setting, &linux::ALL) {
-            jobs.push(Box::new(move || measure(parts.workshop).map(only)));
-        }
-    }
     jobs.push(Box::new(move || kvm::measure(parts, filter, 2).map(only)));
+    if linux::is_wanted(filter, Setting::Metal) {
+        jobs.push(Box::new(move || linux::on_metal(parts).map(only)));
+    }
+    if linux::is_wanted(filter, Setting::Satori) {
+        jobs.push(Box::new(move || linux::in_satori(parts).map(only)));
+    }
     jobs
 }
 
