@@ -111,9 +111,8 @@ fn is_compared(figure: &Figure) -> bool {
 
 /// The versions beside Satori's that a figure depends on.
 fn versions_of(figure: &Figure) -> impl Iterator<Item = &'static str> {
-    let has_linux = operations::named(&figure.operation)
-        .is_some_and(|known| known.group == Group::WholeGuest)
-        && figure.operation.starts_with("linux_");
+    let has_linux =
+        operations::named(&figure.operation).is_some_and(|known| known.group == Group::WholeGuest);
     let nested: &[&str] = if figure.setting.is_nested() { &[QEMU, KVM_HOST] } else { &[] };
     [EMULATOR].into_iter().chain(nested.iter().copied()).chain(has_linux.then_some(GUEST_LINUX))
 }

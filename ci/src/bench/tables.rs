@@ -55,8 +55,11 @@ pub fn all(figures: &Figures) -> String {
 #[must_use]
 pub fn versions(figures: &Figures) -> String {
     let versions: Vec<String> =
-        figures.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-    format!("Measured with: {}.", if versions.is_empty() { "unknown".into() } else { versions.join(", ") })
+        figures.versions.iter().map(|(name, version)| format!("{name}: {version}")).collect();
+    format!(
+        "Measured with {}.",
+        if versions.is_empty() { "unknown versions".into() } else { versions.join("; ") }
+    )
 }
 
 /// What operations cost with Satori and with KVM, each alone on the emulated machine.
@@ -365,12 +368,12 @@ mod tests {
         assert_eq!(row(&text, "never_heard_of"), ["satori", "1", "77", "", ""]);
         assert_eq!(row(&text, "removal of a page's mapping, 4 vCPUs"), ["4", "2958", ""]);
         assert!(text.contains("those that spin included. Told, not compared"), "{text}");
-        assert!(text.contains("emulator Bochs 3.0") && text.contains("QEMU 10.0"), "{text}");
+        assert!(text.contains("emulator: Bochs 3.0") && text.contains("QEMU: 10.0"), "{text}");
         assert!(text.contains(cost::SOURCE), "{text}");
     }
 
     #[test]
     fn without_figures_there_is_no_empty_table() {
-        assert_eq!(all(&Figures::default()), "Measured with: unknown.\n");
+        assert_eq!(all(&Figures::default()), "Measured with unknown versions.\n");
     }
 }
