@@ -37,8 +37,8 @@ fn run() {
         fail("modules: expected two, vmlinux and the first file system");
     };
     let footprint = File(kernel.clone()).footprint();
-    let is_free = |range: &Range<u64>| overlaps(range, &physical::image());
-    expect("the kernel belongs to RAM that is free", lies_in_ram(&footprint) && !is_free(&footprint));
+    expect("the kernel belongs to RAM", lies_in_ram(&footprint));
+    expect("the kernel does not belong where this program is", !overlaps(&footprint, &physical::image()));
 
     let mut taken = Taken::new(footprint.clone(), [kernel.clone(), files.clone()]);
     let [kernel, files] = [kernel, files].map(|module| taken.out_of_the_way(&footprint, &module));
@@ -86,12 +86,13 @@ struct Taken {
 }
 
 impl Taken {
-    /// The program, the kernel, two modules before they are moved and after, and what the kernel is told.
-    const MOST: usize = 7;
+    /// The program, the kernel, what the loader tells, two modules before they are moved and after, and what the kernel is told.
+    const MOST: usize = 11;
 
     fn new(footprint: Range<u64>, modules: [Range<u64>; 2]) -> Self {
         let mut taken = Self { ranges: [const { 0..0 }; Self::MOST], count: 0 };
-        [physical::image(), footprint].into_iter().chain(modules).for_each(|range| taken.take(range));
+        let others = [physical::image(), footprint].into_iter().chain(modules);
+        others.chain(multiboot::occupied()).for_each(|range| taken.take(range));
         taken
     }
 

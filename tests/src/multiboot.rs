@@ -87,6 +87,19 @@ pub fn memory_map() -> impl Iterator<Item = Region> {
     })
 }
 
+/// Where the loader's own data lies that this module reads, but for modules' strings.
+#[must_use]
+pub fn occupied() -> [Range<u64>; 4] {
+    let at = u64::from(ADDRESS.load(Relaxed));
+    let part = |start: u32, bytes: u64| u64::from(start)..u64::from(start).saturating_add(bytes);
+    [
+        at..at + 116,
+        part(field(MODS_ADDR), 16 * u64::from(field(MODS_COUNT))),
+        part(field(MMAP_ADDR), field(MMAP_LENGTH).into()),
+        part(field(CMDLINE), string(field(CMDLINE)).count() as u64 + 1),
+    ]
+}
+
 /// The bytes of a string.
 pub fn string(address: u32) -> impl Iterator<Item = u8> {
     (u64::from(address)..).map(physical::read::<u8>).take_while(|byte| *byte != 0)

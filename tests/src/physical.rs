@@ -103,7 +103,7 @@ pub fn clear(address: u64, bytes: u64) {
     unsafe {
         asm!(
             "rep stosq", "mov rcx, {rest}", "rep stosb",
-            rest = in(reg) bytes % 8, inout("rcx") bytes / 8 => _, inout("rdi") at => _, in("rax") 0,
+            rest = in(reg) bytes % 8, inout("rcx") bytes / 8 => _, inout("rdi") at => _, in("rax") 0_u64,
             options(nostack, preserves_flags)
         );
     }
