@@ -132,3 +132,14 @@ fn without_a_baseline_it_says_how_there_is_one() {
     let error = read(tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
     assert!(error.contains("cargo x bench --accept"), "{error}");
 }
+
+#[test]
+fn of_whole_guests_only_instructions_without_kvm_are_compared() {
+    let linux =
+        |setting, instructions, exits| of(vec![figure("linux_cpu", setting, instructions, [exits, exits])]);
+    let is_good = |setting, now, exits| {
+        compare(&linux(setting, 1000, Some(100.0)), &linux(setting, now, Some(exits)), false).is_good()
+    };
+    assert!(is_good(Setting::Satori, 1000, 200.0) && !is_good(Setting::Satori, 1021, 100.0));
+    assert!(is_good(Setting::SatoriOnKvm, 2000, 200.0));
+}
