@@ -211,7 +211,10 @@ pub const PROGRAMS: &[Program] = &[
     Program::passes("modes", "exits are served alike from long mode down to real mode, and on the way back"),
     Program::passes("memory", "all RAM of the memory map is there, starts as zero, and is distinct"),
     Program::passes("bench", "prints what one operation costs, in lines `bench: NAME TICKS`")
-        // The last of it is no whole large page.
+        // The last of it is no whole large page. On QEMU it has the same memory, and the same devices by
+        // `-drive driver=null-co,read-zeroes=on,size=1M,if=none,id=d`,
+        // `-device virtio-blk-pci,drive=d,disable-legacy=on,modern-pio-notify=on` and
+        // `-device virtio-rng-pci,disable-legacy=on,modern-pio-notify=on`.
         .with_memory(129)
         .with_disk()
         .with_hyperv()
