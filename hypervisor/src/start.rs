@@ -190,7 +190,7 @@ fn on_own_stack(state: Start) -> ! {
     let likeness = Likeness::of_this_cpu(clock, vmx, processors);
     let others = others(boot, image, direct_map, &platform, cpus, likeness);
     let Support { controls, shared_controls, nested, provider } =
-        or_stop(Support::choose(&mut hyperv, cpus, vmx.ept, &surroundings, wanted(boot)));
+        or_stop(Support::choose(&mut hyperv, cpus, vmx.ept, &surroundings, wanted(boot, &surroundings)));
     hyperv.report();
     report::footprint(image, memory_end, cpus.count());
     let coherence = Coherence::new(provider, Box::new(cpus));
@@ -216,15 +216,18 @@ fn switches(boot: &BootInfo) -> Switches {
     Switches::parse(&values.join(","), unknown)
 }
 
-/// The controls that guests run with where there are such. Of APIC virtualization all, or as much as the command line says.
-fn wanted(boot: &BootInfo) -> Controls {
+/// The controls that guests run with where there are such. Of APIC virtualization as much as the command line says; else all, but
+/// nothing of it on a hypervisor: KVM maps its pages anew at each entry, which costs more than most guests ever save by it.
+fn wanted(boot: &BootInfo, surroundings: &Surroundings) -> Controls {
+    let usual = (*surroundings == Surroundings::NoHypervisor).then_some(Part::Whole);
     let part = match boot.option("apic-virtualization") {
+        None => usual,
         Some("off") => None,
         Some("accesses") => Some(Part::TaskPriority),
-        Some("on") | None => Some(Part::Whole),
+        Some("on") => Some(Part::Whole),
         Some(other) => {
             warn!("command line: apic-virtualization={other:?} is none of off, accesses, on");
-            Some(Part::Whole)
+            usual
         }
     };
     apic_virtualization::limited(vcpu::controls::wanted(), part)
