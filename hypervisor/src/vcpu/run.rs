@@ -30,7 +30,6 @@ use crate::vm::Vm;
 use crate::vm::machine::Machine;
 use crate::vm::post::Post;
 use crate::vmx::entry;
-use crate::vmx::entry::EntryFailure;
 use crate::vmx::exit::ExitReason;
 use crate::vmx::processor::Invept;
 use crate::vmx::processor::Processor;
@@ -197,7 +196,10 @@ impl Runner<'_> {
         let asked = guest.state.attention | guest.state.glance || !place.attention.look().is_empty();
         if asked && let Err(stop) = self.prepare(guest) {
             place.show_back();
-            return Err(self.stop(stop));
+            return Err(match stop {
+                Stop::Left(left) => left,
+                Stop::End(end) => self.end(end),
+            });
         }
         // SAFETY: the VMCS is current, its host state is this CPU's and of this frame, and its tables lead to the
         // guest's own memory alone.
@@ -218,15 +220,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Nobody waits for this CPU any more.
-    #[cold]
-    fn stop(&self, stop: Stop) -> Left {
-        match stop {
-            Stop::Left(left) => left,
-            Stop::End(end) => self.end(end),
-        }
-    }
-
+    /// Ends the machine. Nobody waits for this CPU any more: it is out of the guest.
     #[cold]
     fn end(&self, end: End) -> Left {
         self.vm.end(end);
@@ -370,12 +364,10 @@ impl Runner<'_> {
     }
 
     fn check_limit(&self, guest: &Guest<'_>) -> Result<(), End> {
-        match self.vm.limit.filter(|limit| limit.deadline <= self.apic.timeline().now()) {
-            Some(limit) => {
-                Err(End::TimeLimit { seconds: limit.seconds.get(), rip: guest.vmcs.read(field::GUEST_RIP) })
-            }
-            None => Ok(()),
-        }
+        let over = self.vm.limit.filter(|limit| limit.deadline <= self.apic.timeline().now());
+        over.map_or(Ok(()), |limit| {
+            Err(End::TimeLimit { seconds: limit.seconds.get(), rip: guest.vmcs.read(field::GUEST_RIP) })
+        })
     }
 
     /// Raises the guest's timer interrupt if it is due, and sets this CPU's timer for when it will be, or for what else this
@@ -400,7 +392,7 @@ fn serve_devices(machine: &Machine, apic: &LocalApic) {
 }
 
 #[cold]
-fn entry_failed(guest: &Guest<'_>, failure: EntryFailure) -> End {
+fn entry_failed(guest: &Guest<'_>, failure: entry::EntryFailure) -> End {
     let number = || VmInstructionError(guest.vmcs.read(field::VM_INSTRUCTION_ERROR));
     End::EntryFailed { error: (!failure.is_invalid()).then(number) }
 }
