@@ -20,12 +20,18 @@ pub const SOURCE: &str = "Estimated cycles: instructions at an assumed 2 per cyc
     a CPUID in KVM comes to what its developers measured (1018 to 1098 cycles). No machine has measured these; docs/benchmarks.md has \
     the sources, and what this leaves out.";
 
+/// How often the processor leaves a guest for an operation and enters one again, where that is known. Of a nested guest's exit it knows
+/// nothing; what it takes are the transitions that L0 makes of it.
+#[must_use]
+pub fn round_trips(figure: &Figure) -> Option<f64> {
+    if figure.setting.is_nested() { figure.transitions } else { figure.exits }
+}
+
 /// Estimated cycles of an operation, where it is known how often a processor would leave a guest for it.
 #[must_use]
 pub fn estimated_cycles(figure: &Figure) -> Option<u64> {
-    // Of a nested guest's exit the processor knows nothing; what it takes are the transitions that L0 makes of it.
-    let round_trips = if figure.setting.is_nested() { figure.transitions } else { figure.exits }?;
-    let cycles = figure.instructions as f64 / INSTRUCTIONS_PER_CYCLE + round_trips * ROUND_TRIP_CYCLES;
+    let cycles =
+        figure.instructions as f64 / INSTRUCTIONS_PER_CYCLE + round_trips(figure)? * ROUND_TRIP_CYCLES;
     Some(cycles.round() as u64)
 }
 
