@@ -28,6 +28,9 @@ pub const BATCHES: usize = 21;
 /// No batch takes longer if it can be shorter, in ticks: a tenth of the time between two ticks of a Linux of 250 Hz in the lab.
 const LONGEST_BATCH: u64 = 40_000;
 
+/// How often two marks come with nothing between them: a Linux that waits for them has more to do at one time than at another.
+const MARKS_WITH_NOTHING: u32 = 5;
+
 /// How often an operation is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Often {
@@ -80,7 +83,9 @@ impl Bench {
         be_quiet();
         let marks = start_info::number("marks") == Some(1);
         let mut bench = Self { counts_exits: exerciser::is_there(), mark: marks.then_some(0) };
-        bench.between_marks("nothing", 1, |_| ());
+        for _ in 0..MARKS_WITH_NOTHING {
+            bench.between_marks("nothing", 1, |_| ());
+        }
         bench
     }
 

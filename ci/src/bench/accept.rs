@@ -63,7 +63,7 @@ fn section(figures: &Figures) -> String {
     format!(
         "Instructions for one operation; on the right nested, on KVM with Hyper-V's interface, instructions of all levels and \
          transitions to L0:\n\n{operations}\n\n\
-         Instructions of whole guests:\n\n{guests}\n\n\
+         Instructions of whole guests, and how many times those of the bare machine; nested is Satori on KVM:\n\n{guests}\n\n\
          ![The same as bars, Satori beside KVM]({PICTURE})\n\n{estimate}{versions}\n"
     )
 }

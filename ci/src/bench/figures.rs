@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -131,8 +132,21 @@ impl Figures {
     /// When the file cannot be read, or holds something else.
     pub fn read(file: &Path) -> Result<Self> {
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{} has no figures of cargo x bench", file.display()))
+        Self::parse(&text).with_context(|| format!("{} has no figures of cargo x bench", file.display()))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let figures: Self = serde_json::from_str(text)?;
+        for (index, figure) in figures.figures.iter().enumerate() {
+            let Figure { operation, setting, cpus, exits, transitions, .. } = figure;
+            let mut counts = [exits, transitions].into_iter().flatten();
+            ensure!(counts.all(|count| *count >= 0.0), "{setting} {operation} has a count below 0");
+            let is_same = |other: &Figure| {
+                other.operation == *operation && other.setting == *setting && other.cpus == *cpus
+            };
+            ensure!(!figures.figures[..index].iter().any(is_same), "{setting} {operation} is there twice");
+        }
+        Ok(figures)
     }
 
     /// Writes them to `file` as JSON, in an order that does not depend on who was measured first.

@@ -56,8 +56,12 @@ struct Panel {
 /// When nothing was, or it cannot be drawn.
 pub fn draw(figures: &Figures) -> Result<String> {
     let panels = [
-        panel("One level: instructions", figures, [Setting::Satori, Setting::Kvm]),
-        panel("Nested, with eVMCS: instructions", figures, [Setting::SatoriOnKvm, Setting::KvmOnKvm]),
+        panel("One level: instructions, on a logarithmic scale", figures, [Setting::Satori, Setting::Kvm]),
+        panel(
+            "Nested, with eVMCS: instructions of all levels, on a logarithmic scale",
+            figures,
+            [Setting::SatoriOnKvm, Setting::KvmOnKvm],
+        ),
     ];
     let panels: Vec<Panel> = panels.into_iter().filter(|panel| !panel.rows.is_empty()).collect();
     if panels.is_empty() {

@@ -17,6 +17,13 @@ use crate::bench::operations::Group;
 /// From here on a count is told in millions.
 const MILLIONS: u64 = 10_000_000;
 
+/// Satori, and KVM in its place.
+const PAIRS: [[Setting; 2]; 3] = [
+    [Setting::Satori, Setting::Kvm],
+    [Setting::SatoriOnKvm, Setting::KvmOnKvm],
+    [Setting::SatoriOnKvmWithoutEvmcs, Setting::KvmOnKvmWithoutEvmcs],
+];
+
 /// Above the table of figures of several CPUs.
 const SEVERAL_CPUS: &str =
     "Several emulated CPUs: instructions of all of them, those that spin included. Told, not compared:";
@@ -24,17 +31,19 @@ const SEVERAL_CPUS: &str =
 /// All tables of what was measured, each below what it is, and what the figures depend on.
 #[must_use]
 pub fn all(figures: &Figures) -> String {
+    let [one_level, with_evmcs, without_evmcs] = PAIRS;
     let parts = [
-        ("One level: instructions, and VM exits, of one operation:", one_level(figures), ""),
+        ("One level: instructions, and VM exits, of one operation:", pair(figures, one_level, "exits"), ""),
         (
             "Nested, on KVM with Hyper-V's interface: instructions of all levels, and transitions to L0:",
-            nested(figures),
+            pair(figures, with_evmcs, "to L0"),
             "",
         ),
+        ("The same without the enlightened VMCS:", pair(figures, without_evmcs, "to L0"), ""),
         ("Estimated cycles on a real machine:", estimates(figures), cost::SOURCE),
         (SEVERAL_CPUS, several_cpus(figures), ""),
         (
-            "Whole guests: instructions, and how many times those of the bare machine:",
+            "Whole guests: instructions, and how many times those of the bare machine; nested is Satori on KVM:",
             whole_guests(figures),
             "",
         ),
@@ -62,55 +71,20 @@ pub fn versions(figures: &Figures) -> String {
     )
 }
 
-/// What operations cost with Satori and with KVM, each alone on the emulated machine.
-fn one_level(figures: &Figures) -> Table {
-    let mut table = table(["operation", "Satori", "exits", "KVM", "exits", "KVM / Satori"]);
+/// What operations cost with Satori, and with KVM in its place; and how often the processor left a guest for that, which is called
+/// `count`.
+fn pair(figures: &Figures, settings: [Setting; 2], count: &str) -> Table {
+    let mut table = table(["operation", "Satori", count, "KVM", count, "KVM / Satori"]);
     for operation in operations::of_group(Group::Operation) {
-        let of = |setting| figures.find(operation.name, setting, 1);
-        let (satori, kvm) = (of(Setting::Satori), of(Setting::Kvm));
-        if satori.or(kvm).is_some() {
-            table.add_row([
-                operation.words.to_owned(),
-                instructions(satori),
-                rate(satori.and_then(|figure| figure.exits)),
-                instructions(kvm),
-                rate(kvm.and_then(|figure| figure.exits)),
-                ratio(kvm, satori),
-            ]);
-        }
-    }
-    table
-}
-
-/// What they cost with Satori on KVM, and with KVM there in its place.
-fn nested(figures: &Figures) -> Table {
-    const SETTINGS: [Setting; 4] = [
-        Setting::SatoriOnKvm,
-        Setting::SatoriOnKvmWithoutEvmcs,
-        Setting::KvmOnKvm,
-        Setting::KvmOnKvmWithoutEvmcs,
-    ];
-    let mut table = table([
-        "operation",
-        "Satori, eVMCS",
-        "to L0",
-        "without eVMCS",
-        "to L0",
-        "KVM, eVMCS",
-        "to L0",
-        "without eVMCS",
-        "to L0",
-        "KVM / Satori",
-        "without eVMCS",
-    ]);
-    for operation in operations::of_group(Group::Operation) {
-        let found = SETTINGS.map(|setting| figures.find(operation.name, setting, 1));
+        let found = settings.map(|setting| figures.find(operation.name, setting, 1));
         if found.iter().any(Option::is_some) {
             let mut row = vec![operation.words.to_owned()];
-            row.extend(found.iter().flat_map(|figure| {
-                [instructions(*figure), rate(figure.and_then(|figure| figure.transitions))]
-            }));
-            row.extend([ratio(found[2], found[0]), ratio(found[3], found[1])]);
+            row.extend(
+                found
+                    .iter()
+                    .flat_map(|figure| [instructions(*figure), rate(figure.and_then(cost::round_trips))]),
+            );
+            row.push(ratio(found[1], found[0]));
             table.add_row(row);
         }
     }
@@ -166,22 +140,17 @@ pub fn markdown(table: &Table) -> String {
 
 /// What they might cost on a real machine.
 fn estimates(figures: &Figures) -> Table {
-    const PAIRS: [[Setting; 2]; 3] = [
-        [Setting::Satori, Setting::Kvm],
-        [Setting::SatoriOnKvm, Setting::KvmOnKvm],
-        [Setting::SatoriOnKvmWithoutEvmcs, Setting::KvmOnKvmWithoutEvmcs],
-    ];
     let mut table = table([
         "estimated cycles",
         "Satori",
         "KVM",
-        "KVM / Satori",
-        "Satori nested",
-        "KVM nested",
-        "KVM / Satori",
-        "Satori without eVMCS",
-        "KVM without eVMCS",
-        "KVM / Satori",
+        "ratio",
+        "nested",
+        "KVM",
+        "ratio",
+        "no eVMCS",
+        "KVM",
+        "ratio",
     ]);
     for operation in operations::of_group(Group::Operation) {
         let cycles = |setting| figures.find(operation.name, setting, 1).and_then(cost::estimated_cycles);
@@ -224,17 +193,8 @@ fn several_cpus(figures: &Figures) -> Table {
 /// What whole guests cost on the bare machine, with Satori and with KVM.
 pub fn whole_guests(figures: &Figures) -> Table {
     const HOSTED: [Setting; 3] = [Setting::Satori, Setting::Kvm, Setting::SatoriOnKvm];
-    let mut table = table([
-        "guest",
-        "bare machine",
-        "Satori",
-        "/ bare",
-        "KVM",
-        "/ bare",
-        "Satori on KVM",
-        "/ bare",
-        "KVM / Satori",
-    ]);
+    let mut table =
+        table(["guest", "bare", "Satori", "/ bare", "KVM", "/ bare", "nested", "/ bare", "KVM / Satori"]);
     for operation in operations::of_group(Group::WholeGuest) {
         let metal = figures.find(operation.name, Setting::Metal, 1);
         let hosted = HOSTED.map(|setting| figures.find(operation.name, setting, 1));
@@ -311,7 +271,18 @@ fn ratio(dividend: Option<&Figure>, divisor: Option<&Figure>) -> String {
 
 fn quotient(dividend: Option<u64>, divisor: Option<u64>) -> String {
     match (dividend, divisor) {
-        (Some(dividend), Some(divisor)) if divisor > 0 => format!("{:.2}", dividend as f64 / divisor as f64),
+        (Some(dividend), Some(divisor)) if divisor > 0 => {
+            let quotient = dividend as f64 / divisor as f64;
+            // Of thousands nobody wants hundredths, and what is not 0 is not to look like it.
+            let decimals = if quotient >= 100.0 {
+                0
+            } else if quotient >= 0.01 {
+                2
+            } else {
+                4
+            };
+            format!("{quotient:.decimals$}")
+        }
         _ => String::new(),
     }
 }
@@ -332,7 +303,7 @@ mod tests {
 
     #[test]
     fn one_level_stands_beside_kvm_with_its_ratio() {
-        let table = one_level(&made_up::figures()).to_string();
+        let table = pair(&made_up::figures(), PAIRS[0], "exits").to_string();
         assert_eq!(row(&table, "CPUID"), ["200", "1.00", "1250", "1.00", "6.25"]);
         assert_eq!(row(&table, "removal of a page's mapping"), ["1437", "", "", "", ""]);
         assert!(!table.contains("VMCALL"), "what was not measured is left out\n{table}");
@@ -340,9 +311,9 @@ mod tests {
 
     #[test]
     fn nested_stands_beside_kvm_in_its_place() {
-        let table = nested(&made_up::figures()).to_string();
-        let expected = ["10300", "2.00", "15000", "6.00", "14513", "2.00", "17319", "8.00", "1.41", "1.15"];
-        assert_eq!(row(&table, "CPUID"), expected);
+        let of = |settings| pair(&made_up::figures(), settings, "to L0").to_string();
+        assert_eq!(row(&of(PAIRS[1]), "CPUID"), ["10300", "2.00", "14513", "2.00", "1.41"]);
+        assert_eq!(row(&of(PAIRS[2]), "CPUID"), ["15000", "6.00", "17319", "8.00", "1.15"]);
     }
 
     #[test]
@@ -370,6 +341,32 @@ mod tests {
         assert!(text.contains("those that spin included. Told, not compared"), "{text}");
         assert!(text.contains("emulator: Bochs 3.0") && text.contains("QEMU: 10.0"), "{text}");
         assert!(text.contains(cost::SOURCE), "{text}");
+    }
+
+    #[test]
+    fn a_ratio_has_as_many_digits_as_it_is_worth() {
+        let ratios = [(1250, 200), (4594, 3), (3, 10_241), (0, 5)].map(|(a, b)| quotient(Some(a), Some(b)));
+        assert_eq!(ratios, ["6.25", "1531", "0.0003", "0.0000"]);
+        assert_eq!(quotient(Some(1), Some(0)), "");
+    }
+
+    #[test]
+    fn tables_fit_a_terminal_of_120_columns() {
+        let mut figures = made_up::figures();
+        for operation in operations::OPERATIONS {
+            for setting in Setting::ALL {
+                let cost = if operation.group == Group::WholeGuest { 999_900_000 } else { 999_999 };
+                figures.figures.push(made_up::figure(
+                    operation.name,
+                    setting,
+                    cost,
+                    [Some(12.34), Some(12.34)],
+                ));
+            }
+        }
+        for line in all(&figures).lines().filter(|line| line.starts_with('|')) {
+            assert!(line.chars().count() <= 120, "{line}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::thread;
 
 use anyhow::Result;
 use anyhow::anyhow;
+use anyhow::bail;
 
 use crate::bench::Options;
 use crate::bench::figures::Figure;
@@ -29,6 +30,7 @@ use crate::bench::figures::Figures;
 use crate::bench::figures::Setting;
 use crate::bench::measure::filter::Filter;
 use crate::bench::measure::programs::Files;
+use crate::bench::operations::OPERATIONS;
 use crate::cargo;
 use crate::interrupt::Interrupted;
 use crate::progress::Step;
@@ -59,6 +61,8 @@ type Job<'a> = Box<dyn FnOnce() -> Result<Figures> + Send + 'a>;
 /// # Errors
 /// When something cannot be had, built or run.
 pub fn measure(workshop: &Workshop, options: &Options) -> Result<Figures> {
+    let filter = Filter(options.filter.as_deref());
+    check(filter)?;
     setup::everything(workshop)?;
     fs::create_dir_all(workshop.target())?;
     let parts = Parts {
@@ -70,11 +74,28 @@ pub fn measure(workshop: &Workshop, options: &Options) -> Result<Figures> {
     // Those who run them would build them, too, but at once.
     cargo::build_agent(workshop)?;
     cargo::build_workload(workshop)?;
-    let filter = Filter(options.filter.as_deref());
     let measured = carry_out(jobs(&parts, filter), &parts.given_up)?;
     let versions = versions::versions(workshop)?;
     let wanted = measured.figures.into_iter().filter(|figure| filter.wants_figure(figure));
     Ok(Figures { versions, figures: wanted.collect(), footprint: measured.footprint })
+}
+
+/// Refuses what no operation, setting or size has in its name, before anything is built for it.
+fn check(filter: Filter<'_>) -> Result<()> {
+    let is_wanted = |setting: Setting| {
+        linux::is_wanted(filter, setting)
+            || [1, 2, 4].into_iter().any(|cpus| !programs::wanted(filter, setting, cpus).is_empty())
+    };
+    if filter.wants_footprint() || Setting::ALL.into_iter().any(is_wanted) {
+        return Ok(());
+    }
+    let operations: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
+    bail!(
+        "no operation or setting has {:?} in its name; settings are {}; operations are {}, and footprint",
+        filter.0.unwrap_or_default(),
+        Setting::ALL.map(Setting::name).join(", "),
+        operations.join(", ")
+    )
 }
 
 /// The longest come first.
@@ -158,6 +179,19 @@ fn keeping_files(
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_filter_that_nothing_fits_is_refused_with_all_that_would() {
+        for good in [None, Some("cpuid"), Some("metal"), Some("linux_fork"), Some("foot"), Some("zap_page_4")]
+        {
+            check(Filter(good)).unwrap();
+        }
+        let error = check(Filter(Some("cpuidd"))).unwrap_err().to_string();
+        assert!(
+            error.contains("\"cpuidd\"") && error.contains("kvm-on-kvm") && error.contains("cr8_read"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn after_a_failure_nothing_more_begins() {
