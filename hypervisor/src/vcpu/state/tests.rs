@@ -36,6 +36,8 @@ fn use_all(state: &mut State) {
         moves_on: _,
         msr_bitmap_seen: _,
         refused: _,
+        #[cfg(feature = "measure")]
+            shares: _,
     } = state;
     let _ = apic.mmio_write(0xf0, 0x1ff, 0);
     let _ = apic.mmio_write(0x300, 1 << 18 | 0x40, 0);

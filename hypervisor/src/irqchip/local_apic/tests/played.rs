@@ -214,3 +214,12 @@ fn who_hears_of_an_end_of_interrupt_is_settled_when_it_ends() {
         assert_eq!(heard, after == 0x1FF);
     }
 }
+
+#[test]
+fn nobody_plays_one_that_is_disabled() {
+    const DISABLED: u64 = 0xfee0_0000;
+    let mut apic = Played::new().apic;
+    assert!(apic.is_played());
+    let _ = apic.set_base(DISABLED).expect("that is a legal mode");
+    assert_eq!((apic.is_played(), apic.virtual_page()), (false, None));
+}
