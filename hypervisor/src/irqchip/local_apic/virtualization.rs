@@ -3,8 +3,8 @@
 //! exit (SDM vol. 3, "APIC Virtualization and Virtual Interrupts").
 //!
 //! The processor has the page. It plays the task priority there, in the guest's accesses and for CR8. One that plays the whole
-//! of it in xAPIC mode reads registers from there, too, delivers the highest vector of the IRR, and carries out EOI. What it
-//! leaves to software comes by an exit after the write was made.
+//! of it delivers the highest vector of the IRR, too, and carries out EOI; in xAPIC mode it reads registers from there. What it
+//! leaves to software comes by an exit after the write was made, or for other MSRs of x2APIC mode instead of it.
 
 use super::Effect;
 use super::LocalApic;
@@ -39,7 +39,7 @@ const SHOWN: [Register; 15] = [
 pub enum Part {
     /// The task priority alone.
     TaskPriority,
-    /// All that is frequent, in xAPIC mode; in x2APIC mode the task priority as CR8.
+    /// All that is frequent, in either mode.
     Whole,
 }
 
@@ -60,11 +60,17 @@ impl LocalApic {
         self.page.address().filter(|_| self.mode() != Mode::Disabled)
     }
 
-    /// Whether the processor shows the registers and delivers interrupts.
+    /// Whether the processor delivers interrupts and carries out EOI.
     #[must_use]
     #[inline]
     pub fn is_played(&self) -> bool {
-        self.page.is_shared() && self.mode() == Mode::Xapic
+        self.page.is_shared() && self.mode() != Mode::Disabled
+    }
+
+    /// Whether it does so by MSRs.
+    #[must_use]
+    pub fn is_played_by_msrs(&self) -> bool {
+        self.page.is_shared() && self.mode() == Mode::X2apic
     }
 
     /// The class that the task priority has to fall below for an interrupt to be taken that it alone holds back; zero if there is
@@ -105,6 +111,11 @@ impl LocalApic {
     /// the guest's TSC.
     pub fn written(&mut self, offset: u64, now: u64) -> Effect {
         let Some(register) = Register::at_offset(offset) else { return Effect::None };
+        if register == Register::SELF_IPI && self.mode() == Mode::X2apic {
+            // With a vector that no interrupt has ("Self-IPI Virtualization").
+            self.send_to_itself(self.page.get(register) as u8);
+            return Effect::None;
+        }
         // Of writes to the destination it does not tell.
         let high = self.page.get(Register::INTERRUPT_COMMAND_HIGH);
         self.interrupt_command = self.interrupt_command.with_high(high);

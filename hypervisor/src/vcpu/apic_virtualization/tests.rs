@@ -3,12 +3,14 @@
 
 use super::*;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::memory::Frames;
 use crate::vcpu::controls;
 use crate::vcpu::model::CODE;
 use crate::vcpu::model::LENGTH;
 use crate::vcpu::model::Model;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::ExitReason;
+use core::num::NonZeroU32;
 use proptest::prelude::*;
 
 const INTERRUPT_FLAG: u64 = 1 << 9;
@@ -102,10 +104,51 @@ fn what_is_used_is_what_there_is_and_what_is_asked_for() {
         let whole = asked == Some(Part::Whole);
         assert_eq!(limited.secondary.apic_register_virtualization(), whole);
         assert_eq!(limited.secondary.virtual_interrupt_delivery(), whole);
+        assert_eq!(limited.secondary.virtualize_x2apic_mode(), whole);
     }
     let secondary = all.secondary.with_virtualize_apic_accesses(false);
     let without_accesses = limited(Controls { secondary, ..all }, Some(Part::TaskPriority));
     assert!(!without_accesses.secondary.virtualize_apic_accesses(), "none that the processor has not");
+}
+
+/// SDM vol. 3, "Checks on VMX Controls": accesses to the page are not virtualized together with x2APIC mode. And what has no frame
+/// is not played at all.
+#[test]
+fn the_processor_plays_the_mode_that_the_apic_is_in() {
+    let page = |controls: SecondaryControls| controls.virtualize_apic_accesses();
+    let msrs = |controls: SecondaryControls| controls.virtualize_x2apic_mode();
+    let delivery = |controls: SecondaryControls| controls.virtual_interrupt_delivery();
+    for (part, has_page) in [(None, false), (Some(Part::TaskPriority), true), (Some(Part::Whole), true)] {
+        let mut apic = LocalApic::new(0, true, NonZeroU32::MIN);
+        if let Some(part) = part {
+            apic = apic.in_frame(Frames::one().expect("the host has memory"), part);
+        }
+        let whole = part == Some(Part::Whole);
+        let mut controls = controls::wanted().secondary;
+        for (base, expected) in [
+            (XAPIC, (has_page, false, whole)),
+            (X2APIC, (has_page && !whole, whole, whole)),
+            (DISABLED, (has_page, false, false)),
+            (XAPIC, (has_page, false, whole)),
+        ] {
+            let _ = apic.set_base(base).expect("that is a legal mode");
+            controls = settled(controls, &apic, has_page);
+            assert_eq!((page(controls), msrs(controls), delivery(controls)), expected, "{part:?} {base:#x}");
+            assert_eq!(controls.apic_register_virtualization(), delivery(controls));
+        }
+    }
+}
+
+/// Its MSRs that do not exit are the CPU's own for all others.
+#[test]
+fn msrs_of_x2apic_exit_unless_the_processor_plays_them() {
+    let mut model = model();
+    let exiting = model.machine.msr_bitmap.address(false);
+    assert_ne!(exiting, model.machine.msr_bitmap.address(true));
+    for base in [XAPIC, X2APIC, DISABLED] {
+        sets_base(&mut model, base);
+        assert_eq!(model.read(field::MSR_BITMAP_ADDRESS), exiting);
+    }
 }
 
 /// SDM vol. 3, "Interaction of Task Priorities between CR8 and APIC".
