@@ -4,7 +4,7 @@
 //!
 //! | control                       | here it is on                                                     |
 //! |-------------------------------|-------------------------------------------------------------------|
-//! | use TPR shadow                | where there is such, unless the APIC is disabled                  |
+//! | use TPR shadow                | where there is such, unless the APIC is disabled; alone, once the guest has used CR8 often |
 //! | virtualize APIC accesses      | where there is such, but with the next: the page is no memory     |
 //! | virtualize x2APIC mode        | where all five are and may be used, in x2APIC mode                |
 //! | APIC-register virtualization, virtual-interrupt delivery | where all five are, unless the APIC is disabled |
@@ -30,17 +30,21 @@ use evmcs::field;
 #[must_use]
 pub fn part(controls: &Controls) -> Option<Part> {
     let secondary = controls.secondary;
-    let whole = secondary.virtualize_apic_accesses()
-        && secondary.virtualize_x2apic_mode()
+    let whole = secondary.virtualize_x2apic_mode()
         && secondary.apic_register_virtualization()
         && secondary.virtual_interrupt_delivery();
-    controls.primary.use_tpr_shadow().then_some(if whole { Part::Whole } else { Part::TaskPriority })
+    match () {
+        () if !controls.primary.use_tpr_shadow() => None,
+        () if !secondary.virtualize_apic_accesses() => Some(Part::Cr8),
+        () if whole => Some(Part::Whole),
+        () => Some(Part::TaskPriority),
+    }
 }
 
 /// Those controls, with what it takes to play that part, as far as they had it, and no more.
 #[must_use]
 pub fn limited(controls: Controls, part: Option<Part>) -> Controls {
-    let accesses = controls.secondary.virtualize_apic_accesses() && part.is_some();
+    let accesses = controls.secondary.virtualize_apic_accesses() && part > Some(Part::Cr8);
     Controls {
         primary: primary(controls.primary, part.is_some()),
         secondary: secondary(controls.secondary, part == Some(Part::Whole))
@@ -93,6 +97,14 @@ impl Guest<'_> {
             // The page may be cached as memory (SDM vol. 3, "Issues Pertaining to Page Size and TLB Management").
             self.state.flush_linear();
             self.state.flush_guest_physical = true;
+        }
+    }
+
+    /// The guest has accessed CR8, which exits: perhaps it is to do so no more.
+    pub(super) fn note_cr8_exit(&mut self) {
+        if self.state.apic.note_cr8_exit() {
+            self.settle_apic();
+            self.state.attention = true;
         }
     }
 

@@ -15,6 +15,10 @@ use super::register_page::RegisterPage;
 use crate::memory::Frames;
 use core::mem;
 
+/// After so many accesses to CR8 that exit the processor is to play it. Guests that use it do so all the time; others look once or
+/// twice, and had better not pay at each entry for what it takes.
+pub const CR8_EXITS: u32 = 64;
+
 /// The registers that the processor shows from the page, apart from those that it keeps itself.
 const SHOWN: [Register; 15] = [
     Register::ID,
@@ -37,6 +41,8 @@ const SHOWN: [Register; 15] = [
 /// What of a local APIC a processor plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// The task priority as CR8, once the guest has shown that it uses that.
+    Cr8,
     /// The task priority alone.
     TaskPriority,
     /// All that is frequent, in either mode.
@@ -52,12 +58,26 @@ impl LocalApic {
         self
     }
 
-    /// The frame that the processor is to have while the guest runs: where there is one, and unless the APIC is disabled, when its
-    /// page shows nothing.
+    /// The frame that the processor is to have while the guest runs: where there is one, unless it waits to be of use, or the APIC
+    /// is disabled, when its page shows nothing.
     #[must_use]
     #[inline]
     pub fn virtual_page(&self) -> Option<u64> {
-        self.page.address().filter(|_| self.mode() != Mode::Disabled)
+        let is_of_use = self.mode() != Mode::Disabled && !self.waits_for_cr8();
+        self.page.address().filter(|_| is_of_use)
+    }
+
+    /// The guest's access to CR8 exits. Tells whether that was the last that does, and the processor plays it from here on, until
+    /// RESET.
+    #[must_use]
+    pub fn note_cr8_exit(&mut self) -> bool {
+        let waited = self.waits_for_cr8();
+        self.cr8_exits = self.cr8_exits.saturating_add(1);
+        waited && !self.waits_for_cr8()
+    }
+
+    fn waits_for_cr8(&self) -> bool {
+        self.page.part() == Some(Part::Cr8) && self.cr8_exits < CR8_EXITS
     }
 
     /// Whether the processor delivers interrupts and carries out EOI.
