@@ -217,9 +217,10 @@ fn switches(boot: &BootInfo) -> Switches {
 }
 
 /// The controls that guests run with where there are such. Of APIC virtualization as much as the command line says; else all, but
-/// nothing of it on a hypervisor: KVM maps its pages anew at each entry, which costs more than most guests ever save by it.
+/// on a hypervisor CR8 alone, once a guest uses it: KVM maps its pages anew at each entry, which costs more than most guests save.
 fn wanted(boot: &BootInfo, surroundings: &Surroundings) -> Controls {
-    let usual = (*surroundings == Surroundings::NoHypervisor).then_some(Part::Whole);
+    let is_bare = *surroundings == Surroundings::NoHypervisor;
+    let usual = Some(if is_bare { Part::Whole } else { Part::Cr8 });
     let part = match boot.option("apic-virtualization") {
         None => usual,
         Some("off") => None,

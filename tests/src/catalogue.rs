@@ -88,8 +88,7 @@ pub const BENCH_LIMITS: &[(&str, u64)] = &[
     ("xapic_eoi", 50),
     ("cr8_read", 5),
     ("cr8_write", 5),
-    // The processor may have changed any of the sets of vectors, so that all of their words are looked at.
-    ("x2apic_eoi", 1500),
+    ("x2apic_eoi", 50),
     ("timer_latency", 1200),
     ("timer_latency_halted", 2700),
     ("fault_4k", 1500),

@@ -4,12 +4,18 @@
 //!
 //! | control                       | here it is on                                                     |
 //! |-------------------------------|-------------------------------------------------------------------|
-//! | use TPR shadow                | where there is such, unless the APIC is disabled                  |
-//! | virtualize APIC accesses      | where there is such: whatever the mode, the page is no memory     |
-//! | APIC-register virtualization, virtual-interrupt delivery | where all four are and may be used, in xAPIC mode |
+//! | use TPR shadow                | where there is such, unless the APIC is disabled; alone, once the guest has used CR8 often |
+//! | virtualize APIC accesses      | where there is such, but with the next: the page is no memory     |
+//! | virtualize x2APIC mode        | where all five are and may be used, in x2APIC mode                |
+//! | APIC-register virtualization, virtual-interrupt delivery | where all five are, unless the APIC is disabled |
+//!
+//! In x2APIC mode accesses to the page are not virtualized then, and it is a page of the machine's memory that means nothing. The
+//! MSRs that the processor plays do not exit: a bitmap of its own is for vCPUs in that mode, since without the control these MSRs
+//! would be the CPU's own.
 
 use crate::irqchip::local_apic::END_OF_INTERRUPT;
 use crate::irqchip::local_apic::Effect;
+use crate::irqchip::local_apic::LocalApic;
 use crate::irqchip::local_apic::Part;
 use crate::vcpu::end::End;
 use crate::vcpu::exits;
@@ -24,22 +30,36 @@ use evmcs::field;
 #[must_use]
 pub fn part(controls: &Controls) -> Option<Part> {
     let secondary = controls.secondary;
-    let whole = secondary.virtualize_apic_accesses()
+    let whole = secondary.virtualize_x2apic_mode()
         && secondary.apic_register_virtualization()
         && secondary.virtual_interrupt_delivery();
-    controls.primary.use_tpr_shadow().then_some(if whole { Part::Whole } else { Part::TaskPriority })
+    match () {
+        () if !controls.primary.use_tpr_shadow() => None,
+        () if !secondary.virtualize_apic_accesses() => Some(Part::Cr8),
+        () if whole => Some(Part::Whole),
+        () => Some(Part::TaskPriority),
+    }
 }
 
 /// Those controls, with what it takes to play that part, as far as they had it, and no more.
 #[must_use]
 pub fn limited(controls: Controls, part: Option<Part>) -> Controls {
-    let accesses = controls.secondary.virtualize_apic_accesses() && part.is_some();
+    let accesses = controls.secondary.virtualize_apic_accesses() && part > Some(Part::Cr8);
     Controls {
         primary: primary(controls.primary, part.is_some()),
         secondary: secondary(controls.secondary, part == Some(Part::Whole))
-            .with_virtualize_apic_accesses(accesses),
+            .with_virtualize_apic_accesses(accesses)
+            .with_virtualize_x2apic_mode(part == Some(Part::Whole)),
         ..controls
     }
+}
+
+/// Those controls, for the mode that the APIC is in now, of a machine that has a page for accesses to it, or not.
+fn settled(controls: SecondaryControls, apic: &LocalApic, has_access_page: bool) -> SecondaryControls {
+    let by_msrs = apic.is_played_by_msrs();
+    secondary(controls, apic.is_played())
+        .with_virtualize_apic_accesses(has_access_page && !by_msrs)
+        .with_virtualize_x2apic_mode(by_msrs)
 }
 
 fn primary(controls: PrimaryControls, shadow: bool) -> PrimaryControls {
@@ -65,12 +85,27 @@ impl Guest<'_> {
         let old = PrimaryControls::from_bits(self.vmcs.read(field::PRIMARY_PROCESSOR_BASED_CONTROLS));
         let new = primary(old, page.is_some());
         self.vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, new.into_bits());
-        let whole = self.state.apic.is_played();
-        if whole {
+        if self.state.apic.is_played() {
             self.tell_requests();
         }
+        let msr_bitmap = self.machine.msr_bitmap.address(self.state.apic.is_played_by_msrs());
+        self.vmcs.write(field::MSR_BITMAP_ADDRESS, msr_bitmap);
         let old = SecondaryControls::from_bits(self.vmcs.read(field::SECONDARY_PROCESSOR_BASED_CONTROLS));
-        self.vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, secondary(old, whole).into_bits());
+        let new = settled(old, &self.state.apic, self.machine.apic_access_page.is_some());
+        self.vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, new.into_bits());
+        if new.virtualize_apic_accesses() && !old.virtualize_apic_accesses() {
+            // The page may be cached as memory (SDM vol. 3, "Issues Pertaining to Page Size and TLB Management").
+            self.state.flush_linear();
+            self.state.flush_guest_physical = true;
+        }
+    }
+
+    /// The guest has accessed CR8, which exits: perhaps it is to do so no more.
+    pub(super) fn note_cr8_exit(&mut self) {
+        if self.state.apic.note_cr8_exit() {
+            self.settle_apic();
+            self.state.attention = true;
+        }
     }
 
     /// Has the guest exit when it lowers its task priority so far that an interrupt can be taken. Before each entry that may be

@@ -61,6 +61,7 @@ pub fn wanted() -> Controls {
             .with_use_tsc_scaling(true)
             .with_pause_loop_exiting(true)
             .with_virtualize_apic_accesses(true)
+            .with_virtualize_x2apic_mode(true)
             .with_apic_register_virtualization(true)
             .with_virtual_interrupt_delivery(true),
         primary: PrimaryControls::new().with_use_tpr_shadow(true),

@@ -185,7 +185,7 @@ impl Model {
     /// With a local APIC of which the processor plays that part, enabled by software. The VMCS knows only of the task priority.
     pub(crate) fn with_played_apic(mut self, part: Part) -> Self {
         self.state.apic = self.state.apic.in_frame(frame(), part);
-        if part == Part::TaskPriority {
+        if part != Part::Whole {
             self.guest().settle_apic();
         }
         self.enable_apic();

@@ -217,7 +217,6 @@ impl Vcpu {
         let mut vmcs = self.vmcs.activate(&mut cpu.slot).unwrap_or_else(not_ours);
         write_controls(&mut vmcs, &vm.controls);
         vmcs.write(field::EPT_POINTER, root.pointer());
-        vmcs.write(field::MSR_BITMAP_ADDRESS, vm.machine.msr_bitmap.address());
         if vm.controls.secondary.enable_vpid() {
             vmcs.write(field::VIRTUAL_PROCESSOR_IDENTIFIER, self.vpid.number());
         }
@@ -259,8 +258,8 @@ impl Drop for Vcpu {
 fn write_controls(vmcs: &mut Active<'_>, controls: &Controls) {
     vmcs.write(field::PIN_BASED_CONTROLS, controls.pin_based.into_bits());
     vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, controls.primary.into_bits());
-    // The TSC is scaled where the rate is another: see `GuestTsc`.
-    let secondary = controls.secondary.with_use_tsc_scaling(false);
+    // The TSC is scaled where the rate is another: see `GuestTsc`. What becomes of the local APIC goes with its mode.
+    let secondary = controls.secondary.with_use_tsc_scaling(false).with_virtualize_x2apic_mode(false);
     vmcs.write(field::SECONDARY_PROCESSOR_BASED_CONTROLS, secondary.into_bits());
     vmcs.write(field::VM_EXIT_CONTROLS, controls.exit.into_bits());
     vmcs.write(field::VM_ENTRY_CONTROLS, controls.entry.into_bits());

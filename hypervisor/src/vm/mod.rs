@@ -337,7 +337,7 @@ fn memory(
 }
 
 /// The page that the guest has where its local APICs are, for a processor that virtualizes accesses to them: it knows it by its
-/// physical address, and nobody reads or writes what is in it.
+/// physical address. What is in it means nothing: only a vCPU in x2APIC mode reaches it, where the processor plays that.
 fn apic_access_page(memory: &GuestSpace) -> Result<u64, OutOfFrames> {
     let ram = Ram::new(FRAME)?;
     let backed = ram.back(0).map_err(|_| OutOfFrames { bytes: FRAME })?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A virtual machine's MSR bitmap: the page that its vCPUs share, and how often it has changed.
+//! A virtual machine's MSR bitmap: the page that its vCPUs share, and how often it has changed. Those whose local APIC the processor
+//! plays in x2APIC mode have another, which leaves that to it.
 //!
 //! An L0 with the enlightened MSR bitmap goes by what it made of the page until a vCPU's enlightened VMCS says that the page has
 //! changed. So who changes it counts, and has every vCPU look; a vCPU that finds another count than the one that it has seen says
@@ -18,6 +19,8 @@ use core::sync::atomic::Ordering;
 #[derive(Debug)]
 pub struct MsrBitmap {
     page: Frames,
+    /// The same, but for what the processor plays of x2APIC.
+    x2apic_page: Frames,
     changes: AtomicU64,
 }
 
@@ -28,13 +31,16 @@ impl MsrBitmap {
         msr_policy::fill_bitmap(&mut content);
         let page = Frames::one()?;
         page.copy_in(0, &content);
-        Ok(Self { page, changes: AtomicU64::new(0) })
+        msr_policy::leave_x2apic_to_processor(&mut content);
+        let x2apic_page = Frames::one()?;
+        x2apic_page.copy_in(0, &content);
+        Ok(Self { page, x2apic_page, changes: AtomicU64::new(0) })
     }
 
-    /// Physical address of the page, for the VMCS.
+    /// Physical address of the page, for the VMCS of a vCPU: one whose local APIC the processor plays in x2APIC mode, or not.
     #[must_use]
-    pub fn address(&self) -> u64 {
-        self.page.address()
+    pub fn address(&self, plays_x2apic: bool) -> u64 {
+        if plays_x2apic { self.x2apic_page.address() } else { self.page.address() }
     }
 
     /// How often it has changed. Who reads this sees the page as it was after that many changes, or later.
@@ -47,12 +53,13 @@ impl MsrBitmap {
     #[must_use = "vCPUs that are not told go by the page as it was"]
     pub fn set(&self, msr: MsrIndex, access: MsrAccess, exits: bool) -> bool {
         let Some(bit) = msr_policy::bit_of(msr, access) else { return false };
-        let (word, mask) = (&self.page.words()[bit / 64], 1 << (bit % 64));
-        let before = match exits {
-            true => word.fetch_or(mask, Ordering::Relaxed),
-            false => word.fetch_and(!mask, Ordering::Relaxed),
+        let mask = 1 << (bit % 64);
+        let change = |page: &Frames| match exits {
+            true => page.words()[bit / 64].fetch_or(mask, Ordering::Relaxed),
+            false => page.words()[bit / 64].fetch_and(!mask, Ordering::Relaxed),
         };
-        let changed = (before & mask != 0) != exits;
+        change(&self.x2apic_page);
+        let changed = (change(&self.page) & mask != 0) != exits;
         if changed {
             self.changes.fetch_add(1, Ordering::Release);
         }
@@ -69,9 +76,13 @@ mod tests {
     fn exits(bitmap: &MsrBitmap, msr: u32, access: MsrAccess) -> bool {
         let (range, bit) = if msr < 0xc000_0000 { (0, msr) } else { (1024, msr & 0x1fff) };
         let writes = if access == MsrAccess::Write { 2048 } else { 0 };
-        let mut byte = [0];
-        bitmap.page.copy_out(u64::from(writes + range + bit / 8), &mut byte);
-        byte[0] >> (bit % 8) & 1 != 0
+        let shown = [&bitmap.page, &bitmap.x2apic_page].map(|page| {
+            let mut byte = [0];
+            page.copy_out(u64::from(writes + range + bit / 8), &mut byte);
+            byte[0] >> (bit % 8) & 1 != 0
+        });
+        assert_eq!(shown[0], shown[1], "what is not x2APIC's is alike");
+        shown[0]
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub use base::Mode;
 pub use general_protection::GeneralProtection;
 pub use local_vector::LocalSource;
 pub use page::END_OF_INTERRUPT;
+pub use virtualization::CR8_EXITS;
 pub use virtualization::Part;
 
 use super::Message;
@@ -99,6 +100,8 @@ pub struct LocalApic {
     tmr: VectorSet,
     /// The sets, or whose ends are told, have changed by our hand since [`Self::take_changed_requests`] was asked.
     requests_changed: bool,
+    /// How often the guest's accesses to CR8 have exited since RESET.
+    cr8_exits: u32,
     spurious_vector: u32,
     /// The register of xAPIC mode; in x2APIC mode the ID decides.
     logical_destination: u32,
@@ -126,6 +129,7 @@ impl LocalApic {
             isr: VectorSet::empty(Register::IN_SERVICE),
             tmr: VectorSet::empty(Register::TRIGGER_MODE),
             requests_changed: true,
+            cr8_exits: 0,
             spurious_vector: 0,
             logical_destination: 0,
             destination_format: 0,
@@ -141,6 +145,7 @@ impl LocalApic {
     /// RESET: everything is as [`Self::new`] made it ("Local APIC State After Power-Up or Reset").
     pub fn reset(&mut self) {
         self.base = ApicBase::at_reset(self.bootstrap);
+        self.cr8_exits = 0;
         self.init();
     }
 

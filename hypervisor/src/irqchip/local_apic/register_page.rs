@@ -38,10 +38,19 @@ impl RegisterPage {
         }
     }
 
+    /// What a processor plays of them.
+    #[inline]
+    pub(super) fn part(&self) -> Option<Part> {
+        match self {
+            Self::Own(_) => None,
+            Self::Frame(_, part) => Some(*part),
+        }
+    }
+
     /// Whether a processor may change the sets of vectors while the guest runs.
     #[inline]
     pub(super) fn is_shared(&self) -> bool {
-        matches!(self, Self::Frame(_, Part::Whole))
+        self.part() == Some(Part::Whole)
     }
 
     /// What a register shows.

@@ -3,8 +3,8 @@
 //! exit (SDM vol. 3, "APIC Virtualization and Virtual Interrupts").
 //!
 //! The processor has the page. It plays the task priority there, in the guest's accesses and for CR8. One that plays the whole
-//! of it in xAPIC mode reads registers from there, too, delivers the highest vector of the IRR, and carries out EOI. What it
-//! leaves to software comes by an exit after the write was made.
+//! of it delivers the highest vector of the IRR, too, and carries out EOI; in xAPIC mode it reads registers from there. What it
+//! leaves to software comes by an exit after the write was made, or for other MSRs of x2APIC mode instead of it.
 
 use super::Effect;
 use super::LocalApic;
@@ -14,6 +14,10 @@ use super::register::Register;
 use super::register_page::RegisterPage;
 use crate::memory::Frames;
 use core::mem;
+
+/// After so many accesses to CR8 that exit the processor is to play it. Guests that use it do so all the time; others look once or
+/// twice, and had better not pay at each entry for what it takes.
+pub const CR8_EXITS: u32 = 64;
 
 /// The registers that the processor shows from the page, apart from those that it keeps itself.
 const SHOWN: [Register; 15] = [
@@ -37,9 +41,11 @@ const SHOWN: [Register; 15] = [
 /// What of a local APIC a processor plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// The task priority as CR8, once the guest has shown that it uses that.
+    Cr8,
     /// The task priority alone.
     TaskPriority,
-    /// All that is frequent, in xAPIC mode; in x2APIC mode the task priority as CR8.
+    /// All that is frequent, in either mode.
     Whole,
 }
 
@@ -52,19 +58,39 @@ impl LocalApic {
         self
     }
 
-    /// The frame that the processor is to have while the guest runs: where there is one, and unless the APIC is disabled, when its
-    /// page shows nothing.
+    /// The frame that the processor is to have while the guest runs: where there is one, unless it waits to be of use, or the APIC
+    /// is disabled, when its page shows nothing.
     #[must_use]
     #[inline]
     pub fn virtual_page(&self) -> Option<u64> {
-        self.page.address().filter(|_| self.mode() != Mode::Disabled)
+        let is_of_use = self.mode() != Mode::Disabled && !self.waits_for_cr8();
+        self.page.address().filter(|_| is_of_use)
     }
 
-    /// Whether the processor shows the registers and delivers interrupts.
+    /// The guest's access to CR8 exits. Tells whether that was the last that does, and the processor plays it from here on, until
+    /// RESET.
+    #[must_use]
+    pub fn note_cr8_exit(&mut self) -> bool {
+        let waited = self.waits_for_cr8();
+        self.cr8_exits = self.cr8_exits.saturating_add(1);
+        waited && !self.waits_for_cr8()
+    }
+
+    fn waits_for_cr8(&self) -> bool {
+        self.page.part() == Some(Part::Cr8) && self.cr8_exits < CR8_EXITS
+    }
+
+    /// Whether the processor delivers interrupts and carries out EOI.
     #[must_use]
     #[inline]
     pub fn is_played(&self) -> bool {
-        self.page.is_shared() && self.mode() == Mode::Xapic
+        self.page.is_shared() && self.mode() != Mode::Disabled
+    }
+
+    /// Whether it does so by MSRs.
+    #[must_use]
+    pub fn is_played_by_msrs(&self) -> bool {
+        self.page.is_shared() && self.mode() == Mode::X2apic
     }
 
     /// The class that the task priority has to fall below for an interrupt to be taken that it alone holds back; zero if there is
@@ -105,6 +131,11 @@ impl LocalApic {
     /// the guest's TSC.
     pub fn written(&mut self, offset: u64, now: u64) -> Effect {
         let Some(register) = Register::at_offset(offset) else { return Effect::None };
+        if register == Register::SELF_IPI && self.mode() == Mode::X2apic {
+            // With a vector that no interrupt has ("Self-IPI Virtualization").
+            self.send_to_itself(self.page.get(register) as u8);
+            return Effect::None;
+        }
         // Of writes to the destination it does not tell.
         let high = self.page.get(Register::INTERRUPT_COMMAND_HIGH);
         self.interrupt_command = self.interrupt_command.with_high(high);

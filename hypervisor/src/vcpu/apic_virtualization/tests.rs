@@ -2,13 +2,16 @@
 //! A processor that plays the task priority, and tells accesses to the rest of the local APIC by exits of their own.
 
 use super::*;
+use crate::irqchip::local_apic::CR8_EXITS;
 use crate::irqchip::local_apic::LOCAL_APIC_BASE;
+use crate::memory::Frames;
 use crate::vcpu::controls;
 use crate::vcpu::model::CODE;
 use crate::vcpu::model::LENGTH;
 use crate::vcpu::model::Model;
 use crate::vmx::exit::EventInformation;
 use crate::vmx::exit::ExitReason;
+use core::num::NonZeroU32;
 use proptest::prelude::*;
 
 const INTERRUPT_FLAG: u64 = 1 << 9;
@@ -92,7 +95,8 @@ fn what_is_used_is_what_there_is_and_what_is_asked_for() {
     assert_eq!(part(&all), Some(Part::Whole));
     assert_eq!(part(&without_delivery), Some(Part::TaskPriority));
     assert_eq!(part(&without_shadow), None);
-    for (asked, has_accesses) in [(None, false), (Some(Part::TaskPriority), true), (Some(Part::Whole), true)]
+    for (asked, has_accesses) in
+        [(None, false), (Some(Part::Cr8), false), (Some(Part::TaskPriority), true), (Some(Part::Whole), true)]
     {
         let limited = limited(all, asked);
         assert_eq!(part(&limited), asked);
@@ -102,10 +106,52 @@ fn what_is_used_is_what_there_is_and_what_is_asked_for() {
         let whole = asked == Some(Part::Whole);
         assert_eq!(limited.secondary.apic_register_virtualization(), whole);
         assert_eq!(limited.secondary.virtual_interrupt_delivery(), whole);
+        assert_eq!(limited.secondary.virtualize_x2apic_mode(), whole);
     }
     let secondary = all.secondary.with_virtualize_apic_accesses(false);
     let without_accesses = limited(Controls { secondary, ..all }, Some(Part::TaskPriority));
     assert!(!without_accesses.secondary.virtualize_apic_accesses(), "none that the processor has not");
+    assert_eq!(part(&without_accesses), Some(Part::Cr8));
+}
+
+/// SDM vol. 3, "Checks on VMX Controls": accesses to the page are not virtualized together with x2APIC mode. And what has no frame
+/// is not played at all.
+#[test]
+fn the_processor_plays_the_mode_that_the_apic_is_in() {
+    let page = |controls: SecondaryControls| controls.virtualize_apic_accesses();
+    let msrs = |controls: SecondaryControls| controls.virtualize_x2apic_mode();
+    let delivery = |controls: SecondaryControls| controls.virtual_interrupt_delivery();
+    for (part, has_page) in [(None, false), (Some(Part::TaskPriority), true), (Some(Part::Whole), true)] {
+        let mut apic = LocalApic::new(0, true, NonZeroU32::MIN);
+        if let Some(part) = part {
+            apic = apic.in_frame(Frames::one().expect("the host has memory"), part);
+        }
+        let whole = part == Some(Part::Whole);
+        let mut controls = controls::wanted().secondary;
+        for (base, expected) in [
+            (XAPIC, (has_page, false, whole)),
+            (X2APIC, (has_page && !whole, whole, whole)),
+            (DISABLED, (has_page, false, false)),
+            (XAPIC, (has_page, false, whole)),
+        ] {
+            let _ = apic.set_base(base).expect("that is a legal mode");
+            controls = settled(controls, &apic, has_page);
+            assert_eq!((page(controls), msrs(controls), delivery(controls)), expected, "{part:?} {base:#x}");
+            assert_eq!(controls.apic_register_virtualization(), delivery(controls));
+        }
+    }
+}
+
+/// Its MSRs that do not exit are the CPU's own for all others.
+#[test]
+fn msrs_of_x2apic_exit_unless_the_processor_plays_them() {
+    let mut model = model();
+    let exiting = model.machine.msr_bitmap.address(false);
+    assert_ne!(exiting, model.machine.msr_bitmap.address(true));
+    for base in [XAPIC, X2APIC, DISABLED] {
+        sets_base(&mut model, base);
+        assert_eq!(model.read(field::MSR_BITMAP_ADDRESS), exiting);
+    }
 }
 
 /// SDM vol. 3, "Interaction of Task Priorities between CR8 and APIC".
@@ -180,6 +226,38 @@ fn reset_and_init_leave_no_priority_and_no_threshold() {
         assert_eq!(model.virtual_apic(TASK_PRIORITY), 0);
         assert_eq!(shadow(&mut model), (true, false));
     }
+}
+
+/// MOV from and to CR8, by turns, which exit.
+fn accesses_cr8(model: &mut Model, times: u32) {
+    const RAX_FROM: u64 = 0x18;
+    const RAX_TO: u64 = 0x08;
+    model.frame.registers.rax = model.state.apic.cr8();
+    for time in 0..times {
+        model.tell(field::EXIT_QUALIFICATION, if time % 2 == 0 { RAX_FROM } else { RAX_TO });
+        model.executes(ExitReason::CONTROL_REGISTER);
+    }
+}
+
+#[test]
+fn cr8_alone_is_played_once_the_guest_has_used_it_often_and_until_reset() {
+    let mut model = Model::long_64().with_played_apic(Part::Cr8);
+    model.write(field::GUEST_RFLAGS, 2 | INTERRUPT_FLAG);
+    model.write_apic(TASK_PRIORITY, 0x60);
+    interrupt(&mut model, 0x51);
+    accesses_cr8(&mut model, CR8_EXITS - 1);
+    assert_eq!((shadow(&mut model), enters(&mut model)), ((false, true), None));
+    accesses_cr8(&mut model, 1);
+    assert_eq!((shadow(&mut model), model.virtual_apic(TASK_PRIORITY)), ((true, false), 0x60));
+    assert_eq!(Some(model.read(field::VIRTUAL_APIC_ADDRESS)), model.state.apic.virtual_page());
+    // Before it is entered again the processor knows what waits.
+    assert_eq!((enters(&mut model), model.read(field::TPR_THRESHOLD)), (None, 5));
+    writes_cr8(&mut model, 4);
+    assert_eq!(enters(&mut model), Some(0x51));
+    model.guest().init();
+    assert_eq!(shadow(&mut model), (true, false));
+    model.guest().reset(0);
+    assert_eq!(shadow(&mut model), (false, true));
 }
 
 #[test]

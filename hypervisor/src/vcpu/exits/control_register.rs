@@ -55,6 +55,7 @@ pub fn handle(guest: &mut Guest<'_>) -> Result<(), End> {
         (8, 1) => {
             let value = guest.state.apic.cr8();
             guest.set_register(number, value);
+            guest.note_cr8_exit();
             Ok(())
         }
         _ => {
@@ -74,6 +75,7 @@ fn operand(guest: &Guest<'_>, number: u8) -> u64 {
 
 fn set_cr8(guest: &mut Guest<'_>, value: u64) -> Result<(), Exception> {
     guest.state.apic.set_cr8(value)?;
+    guest.note_cr8_exit();
     guest.carry_out(Effect::None);
     Ok(())
 }

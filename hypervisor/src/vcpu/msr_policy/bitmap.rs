@@ -32,13 +32,27 @@ pub fn fill_bitmap(page: &mut BitmapPage) {
     }
 }
 
+/// The accesses to x2APIC's MSRs that a processor plays with "virtualize x2APIC mode" and virtual-interrupt delivery, and without
+/// these must exit: they would reach the CPU's own local APIC (SDM vol. 3, "Virtualizing MSR-Based APIC Accesses").
+const PLAYED: [(MsrIndex, MsrAccess); 4] = [
+    (MsrIndex::X2APIC_TASK_PRIORITY, MsrAccess::Read),
+    (MsrIndex::X2APIC_TASK_PRIORITY, MsrAccess::Write),
+    (MsrIndex::X2APIC_END_OF_INTERRUPT, MsrAccess::Write),
+    (MsrIndex::X2APIC_SELF_IPI, MsrAccess::Write),
+];
+
+/// Leaves to the processor what it plays of a local APIC in x2APIC mode.
+pub fn leave_x2apic_to_processor(page: &mut BitmapPage) {
+    PLAYED.into_iter().for_each(|(msr, access)| clear(page, msr, access));
+}
+
 fn pass_through(page: &mut BitmapPage, msr: MsrIndex) {
-    for access in [MsrAccess::Read, MsrAccess::Write] {
-        let Some(bit) = bit_of(msr, access) else {
-            unreachable!("the table passes {msr} through, which has no bit")
-        };
-        page[bit / 8] &= !(1 << (bit % 8));
-    }
+    [MsrAccess::Read, MsrAccess::Write].into_iter().for_each(|access| clear(page, msr, access));
+}
+
+fn clear(page: &mut BitmapPage, msr: MsrIndex, access: MsrAccess) {
+    let Some(bit) = bit_of(msr, access) else { unreachable!("{msr} has no bit, and always exits") };
+    page[bit / 8] &= !(1 << (bit % 8));
 }
 
 /// Which bit of the page says whether an access exits; `None` for an MSR of which all accesses do.
@@ -93,5 +107,19 @@ mod tests {
         assert!(!exits(&page, 0xC000_0101, true), "GS_BASE");
         assert!(exits(&page, 0xC000_0080, true), "EFER");
         assert!(exits(&page, 0x6E0, true), "TSC_DEADLINE");
+    }
+
+    #[test]
+    fn the_processor_is_left_task_priority_eoi_and_self_ipi_and_no_more() {
+        let (mut page, mut played) = ([0; 4096], [0; 4096]);
+        fill_bitmap(&mut page);
+        fill_bitmap(&mut played);
+        leave_x2apic_to_processor(&mut played);
+        for msr in (0..0x2000).chain(0xC000_0000..0xC000_2000) {
+            for (write, left) in [(false, &[0x808][..]), (true, &[0x808, 0x80B, 0x83F])] {
+                let expected = exits(&page, msr, write) && !left.contains(&msr);
+                assert_eq!(exits(&played, msr, write), expected, "{msr:#x}");
+            }
+        }
     }
 }

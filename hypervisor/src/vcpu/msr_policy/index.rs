@@ -37,6 +37,12 @@ impl MsrIndex {
     pub const TSC_DEADLINE: Self = Self(0x6E0);
     /// The first of the range that belongs to the local APIC in x2APIC mode.
     pub const X2APIC_FIRST: Self = Self(0x800);
+    /// The task priority there.
+    pub const X2APIC_TASK_PRIORITY: Self = Self(0x808);
+    /// The end of an interrupt.
+    pub const X2APIC_END_OF_INTERRUPT: Self = Self(0x80B);
+    /// An interrupt to itself.
+    pub const X2APIC_SELF_IPI: Self = Self(0x83F);
     /// The last of that range.
     pub const X2APIC_LAST: Self = Self(0x8FF);
     /// The first of those of Hyper-V's interface.

@@ -12,6 +12,7 @@ pub use self::bitmap::BitmapPage;
 pub use self::bitmap::MsrAccess;
 pub use self::bitmap::bit_of;
 pub use self::bitmap::fill_bitmap;
+pub use self::bitmap::leave_x2apic_to_processor;
 pub use self::index::MsrIndex;
 pub use self::values::DEBUGCTL_SUPPORTED;
 pub use self::values::EFER_SUPPORTED;

@@ -29,6 +29,7 @@ const ISR: u64 = 0x100;
 const TMR: u64 = 0x180;
 const IRR: u64 = 0x200;
 const ESR: u64 = 0x280;
+const SELF_IPI: u64 = 0x3F0;
 const ICR_LOW: u64 = 0x300;
 const ICR_HIGH: u64 = 0x310;
 const LVT_TIMER: u64 = 0x320;

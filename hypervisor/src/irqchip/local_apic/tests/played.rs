@@ -201,6 +201,21 @@ proptest! {
     }
 }
 
+/// "Self-IPI Virtualization": the processor leaves those to software that no interrupt can have.
+#[test]
+fn an_illegal_vector_to_itself_in_x2apic_mode_is_an_error() {
+    let mut played = Played::new();
+    let _ = played.write(SVR, 0x1FF);
+    let base = played.apic.base();
+    let _ = played.apic.set_base(base | 1 << 10).expect("xAPIC mode leads to x2APIC mode");
+    assert!(played.apic.is_played_by_msrs());
+    played.set(SELF_IPI, 0x0F);
+    assert_eq!(played.apic.written(SELF_IPI, 0), Effect::None);
+    let _ = played.apic.wrmsr(0x828, 0, 0);
+    assert_eq!(played.apic.rdmsr(0x828, 0), Ok(1 << 5));
+    assert_eq!(played.apic.pending(), None);
+}
+
 /// SDM vol. 3, "Spurious-Interrupt Vector Register", bit 12: it counts when the interrupt ends, not when it came.
 #[test]
 fn who_hears_of_an_end_of_interrupt_is_settled_when_it_ends() {
