@@ -118,7 +118,7 @@ pub fn run(workshop: &Workshop, options: &Options) -> Result<u8> {
             let payload = folder.path().join("payload");
             std::fs::create_dir(&payload)?;
             let launch = Launch { hyperv, cpus: options.cpus, ..image.lay_out(&payload, BUNDLE)? };
-            let mut host = KvmHost::boot(workshop, &payload, memory_mib, 1)?;
+            let mut host = KvmHost::boot(workshop, &payload, memory_mib)?;
             let status = conclude(workshop, options, &mut host.run(&launch)?);
             keep_if_failed(status, || host.keep_files())
         }

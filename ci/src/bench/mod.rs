@@ -17,6 +17,7 @@ pub mod tables;
 use std::fs;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
@@ -63,11 +64,13 @@ pub fn bench(workshop: &Workshop, options: &Options) -> Result<bool> {
 /// Leaves the figures, and a picture of them where there is something to draw, for whoever looks at them later.
 fn keep(workshop: &Workshop, figures: &Figures) -> Result<()> {
     let folder = workshop.target().join("bench");
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (json, svg) = (folder.join("bench.json"), folder.join("bench.svg"));
     figures.write(&json)?;
     match picture::draw(figures) {
-        Ok(picture) => fs::write(&svg, picture)?,
+        Ok(picture) => {
+            fs::write(&svg, picture).with_context(|| format!("cannot write {}", svg.display()))?;
+        }
         Err(_) if !svg.exists() => {}
         // An older one would show something else.
         Err(_) => fs::remove_file(&svg)?,

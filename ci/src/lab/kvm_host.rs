@@ -86,20 +86,32 @@ pub struct KvmHost {
 
 impl KvmHost {
     /// Has a KVM host run what is in the folder `payload`, in machines with `memory_mib` at most. Where this machine is
-    /// no KVM host itself, one with so many CPUs is booted in the emulator; with more, each takes as much longer.
+    /// no KVM host itself, one with one CPU is booted in the emulator.
     ///
     /// Call it from a thread that outlives the host: the emulator ends with that thread. The folder must outlive it, too.
     ///
     /// # Errors
     /// When a part of it cannot be had, or it does not boot.
-    pub fn boot(workshop: &Workshop, payload: &Path, memory_mib: u32, cpus: u32) -> Result<Self> {
-        let (session, cd, payload) = if this_machine_is_one() {
-            packages::bring_qemu(workshop)?;
-            (start_agent(workshop)?, None, std::path::absolute(payload)?.display().to_string())
-        } else {
-            let (session, cd) = emulate(workshop, payload, memory_mib, cpus)?;
-            (session, Some(cd), PAYLOAD.to_owned())
-        };
+    pub fn boot(workshop: &Workshop, payload: &Path, memory_mib: u32) -> Result<Self> {
+        if !this_machine_is_one() {
+            return Self::boot_emulated(workshop, payload, memory_mib, 1);
+        }
+        packages::bring_qemu(workshop)?;
+        Self::ready(start_agent(workshop)?, None, std::path::absolute(payload)?.display().to_string())
+    }
+
+    /// The same in the emulator, whatever this machine is, so that figures are instruction counts; with so many CPUs, each of which
+    /// takes as much longer.
+    ///
+    /// # Errors
+    /// As [`KvmHost::boot`].
+    pub fn boot_emulated(workshop: &Workshop, payload: &Path, memory_mib: u32, cpus: u32) -> Result<Self> {
+        let (session, cd) = emulate(workshop, payload, memory_mib, cpus)?;
+        Self::ready(session, Some(cd), PAYLOAD.to_owned())
+    }
+
+    /// Waits until the agent is ready.
+    fn ready(session: Session, cd: Option<TempDir>, payload: String) -> Result<Self> {
         let mut host = Self {
             session,
             cd,

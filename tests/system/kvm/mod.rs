@@ -72,7 +72,7 @@ pub fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     if payload.memory_mib == 0 {
         return Ok(());
     }
-    let mut host = KvmHost::boot(&lab.workshop, folder.path(), payload.memory_mib, 1)?;
+    let mut host = KvmHost::boot(&lab.workshop, folder.path(), payload.memory_mib)?;
     transitions.iter().try_for_each(|launch| transitions::run(launch, &mut host, report))?;
     crash.iter().try_for_each(|launch| crash::run(launch, &mut host, report))?;
     rounds.iter().try_for_each(|round| round.run(&mut host, report))?;

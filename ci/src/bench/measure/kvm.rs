@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Result;
-use anyhow::ensure;
 
 use crate::bench::figures::Figure;
 use crate::bench::figures::Setting;
@@ -89,7 +88,7 @@ pub fn measure(parts: &Parts<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<F
     let Some(memory_mib) = measurements.iter().map(|measurement| measurement.launch.memory_mib).max() else {
         return Ok(Vec::new());
     };
-    let mut host = KvmHost::boot(parts.workshop, folder.path(), memory_mib, cpus)?;
+    let mut host = KvmHost::boot_emulated(parts.workshop, folder.path(), memory_mib, cpus)?;
     let mut figures = Vec::new();
     for Measurement { name, launch, follow } in &measurements {
         if parts.given_up.load(Relaxed) {
@@ -106,7 +105,6 @@ pub fn measure(parts: &Parts<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<F
 }
 
 fn run(host: &mut KvmHost, launch: &Launch, follow: &Follow) -> Result<Vec<Figure>> {
-    ensure!(host.is_emulated(), "on this machine's own KVM a tick of the TSC is no instruction");
     follow(&mut host.run(launch)?)
 }
 
@@ -124,16 +122,10 @@ fn plain(payload: &Payload<'_>, benches: &[Bench]) -> Result<Vec<Measurement>> {
 
 /// The programs as guests of Satori's, one after the other.
 fn satori(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Measurement>> {
-    let settings = [
-        (Setting::SatoriOnKvm, HyperV::default()),
-        (Setting::SatoriOnKvmWithoutEvmcs, HyperV::without_enlightened_vmcs()),
-    ];
     let mut measurements = Vec::new();
-    for (setting, hyperv) in settings {
-        let benches = programs::wanted(filter, setting, cpus);
-        if benches.is_empty() {
-            continue;
-        }
+    for Nested { setting, hyperv, benches } in
+        nested([Setting::SatoriOnKvm, Setting::SatoriOnKvmWithoutEvmcs], filter, cpus)
+    {
         let names = programs::names(&benches);
         let machine =
             |bench: &Bench| bench.machine(&payload.parts.guests, Some("kvm-below=1 marks=1"), TIME_FACTOR);
@@ -151,6 +143,26 @@ fn satori(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Me
         });
     }
     Ok(measurements)
+}
+
+/// What is to be run in a setting with another level in between.
+pub struct Nested {
+    /// The setting.
+    pub setting: Setting,
+    /// What that level finds of Hyper-V's interface.
+    pub hyperv: HyperV,
+    /// The programs.
+    pub benches: Vec<Bench>,
+}
+
+/// What `filter` wants of two settings, of which the first has enlightened VMCSs, and the second has not.
+pub fn nested(settings: [Setting; 2], filter: Filter<'_>, cpus: u32) -> impl Iterator<Item = Nested> {
+    let hypervs = [HyperV::default(), HyperV::without_enlightened_vmcs()];
+    let of = move |(setting, hyperv)| {
+        let benches = programs::wanted(filter, setting, cpus);
+        Nested { setting, hyperv, benches }
+    };
+    settings.into_iter().zip(hypervs).map(of).filter(|nested| !nested.benches.is_empty())
 }
 
 impl Payload<'_> {

@@ -8,10 +8,10 @@ use crate::bench::figures::Setting;
 use crate::bench::measure::filter::Filter;
 use crate::bench::measure::kvm;
 use crate::bench::measure::kvm::Measurement;
+use crate::bench::measure::kvm::Nested;
 use crate::bench::measure::kvm::Payload;
 use crate::bench::measure::lines;
 use crate::bench::measure::programs;
-use crate::lab::HyperV;
 use crate::lab::Launch;
 use crate::lab::lay_out_nested_host;
 
@@ -26,16 +26,10 @@ const FILE_SYSTEM: &str = "l1";
 /// # Errors
 /// When a part of L1 cannot be had.
 pub fn measurements(payload: &Payload<'_>, filter: Filter<'_>, cpus: u32) -> Result<Vec<Measurement>> {
-    let settings = [
-        (Setting::KvmOnKvm, HyperV::default()),
-        (Setting::KvmOnKvmWithoutEvmcs, HyperV::without_enlightened_vmcs()),
-    ];
     let mut measurements = Vec::new();
-    for (setting, hyperv) in settings {
-        let benches = programs::wanted(filter, setting, cpus);
-        if benches.is_empty() {
-            continue;
-        }
+    for Nested { setting, hyperv, benches } in
+        kvm::nested([Setting::KvmOnKvm, Setting::KvmOnKvmWithoutEvmcs], filter, cpus)
+    {
         let names = programs::names(&benches);
         let launch = |bench| payload.plain(bench, kvm::WORDS);
         let launches = benches.iter().map(launch).collect::<Result<Vec<Launch>>>()?;
