@@ -7,6 +7,7 @@ use crate::vcpu::model::Model;
 use crate::vm::model;
 use crate::vm::model::ModelNeighbours;
 use crate::vm::model::Told;
+use core::cell::Cell;
 use core::num::NonZeroU32;
 
 const MODEM_CONTROL: u16 = UART + 4;
@@ -89,6 +90,10 @@ fn the_power_timer_is_one_whole_and_follows_the_machines_time() {
     assert_eq!(at(0), 0);
     assert!(at(model::HZ).abs_diff(3_579_545) <= 1);
     assert!(at(1_200 * model::HZ).abs_diff((1_200 * 3_579_545_u64) as u32) <= 1_200, "it wraps");
+    // Bytes of different times would be no whole.
+    let looks = Cell::new(0);
+    machine.read_port(0x608, 4, || looks.replace(looks.get() + 1));
+    assert_eq!(looks.get(), 1);
 }
 
 #[test]
