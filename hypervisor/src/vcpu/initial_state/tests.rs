@@ -7,6 +7,7 @@ use crate::vcpu::model::Model;
 use crate::vmx::entry::Registers;
 use hyperv_bindings::enlightened_vmcs::FIELDS;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const PROTECTED_32: EntryState = EntryState::Protected32 { eip: 0x0123_4560, eax: 0x2BAD_B002, ebx: 0x9000 };
 const LONG_64: EntryState = EntryState::Long64 {
@@ -54,6 +55,8 @@ fn long_64() -> BTreeMap<u16, u64> {
 /// After RESET, and with that entry state on top.
 fn both(entry: EntryState) -> (Model, Model) {
     let (mut reset, mut entered) = (Model::poisoned(0, 0), Model::poisoned(0, 0));
+    // Whose MSR bitmap the VMCS names.
+    entered.machine = Arc::clone(&reset.machine);
     reset.guest().reset(0);
     entered.guest().reset(0);
     write(&mut entered.guest(), entry);
