@@ -87,6 +87,7 @@ impl Guest<'_> {
         self.vmcs.write(field::PRIMARY_PROCESSOR_BASED_CONTROLS, new.into_bits());
         if self.state.apic.is_played() {
             self.tell_requests();
+            self.tell_ends();
         }
         let msr_bitmap = self.machine.msr_bitmap.address(self.state.apic.is_played_by_msrs());
         self.vmcs.write(field::MSR_BITMAP_ADDRESS, msr_bitmap);
@@ -125,10 +126,17 @@ impl Guest<'_> {
         if self.state.apic.take_changed_requests() {
             self.tell_requests();
         }
+        if self.state.apic.take_changed_ends() {
+            self.tell_ends();
+        }
     }
 
     fn tell_requests(&mut self) {
         self.vmcs.write(field::GUEST_INTERRUPT_STATUS, self.state.apic.interrupt_status());
+    }
+
+    #[cold]
+    fn tell_ends(&mut self) {
         let [first, second, third, fourth] = self.state.apic.eoi_exits();
         self.vmcs.write(field::EOI_EXIT_BITMAP_0, first);
         self.vmcs.write(field::EOI_EXIT_BITMAP_1, second);

@@ -210,10 +210,11 @@ impl LocalApic {
         self.irr.insert(&self.page, vector);
         self.requests_changed = true;
         match trigger {
-            Trigger::Edge => {
-                self.tmr.remove(&self.page, vector);
+            Trigger::Edge => self.ends_changed |= self.tmr.remove(&self.page, vector),
+            Trigger::Level => {
+                self.tmr.insert(&self.page, vector);
+                self.ends_changed = true;
             }
-            Trigger::Level => self.tmr.insert(&self.page, vector),
         }
         Delivery::Interrupt
     }

@@ -98,8 +98,10 @@ pub struct LocalApic {
     irr: VectorSet,
     isr: VectorSet,
     tmr: VectorSet,
-    /// The sets, or whose ends are told, have changed by our hand since [`Self::take_changed_requests`] was asked.
+    /// What is requested or in service has changed by our hand since [`Self::take_changed_requests`] was asked.
     requests_changed: bool,
+    /// Whose ends are told has changed since [`Self::take_changed_ends`] was asked.
+    ends_changed: bool,
     /// How often the guest's accesses to CR8 have exited since RESET.
     cr8_exits: u32,
     spurious_vector: u32,
@@ -129,6 +131,7 @@ impl LocalApic {
             isr: VectorSet::empty(Register::IN_SERVICE),
             tmr: VectorSet::empty(Register::TRIGGER_MODE),
             requests_changed: true,
+            ends_changed: true,
             cr8_exits: 0,
             spurious_vector: 0,
             logical_destination: 0,
@@ -157,6 +160,7 @@ impl LocalApic {
             set.forget();
         }
         self.requests_changed = true;
+        self.ends_changed = true;
         self.spurious_vector = 0xFF;
         self.logical_destination = 0;
         self.destination_format = u32::MAX;

@@ -65,6 +65,16 @@ impl RegisterPage {
         self.word(register).store(value.into(), Ordering::Relaxed);
     }
 
+    /// The highest bit that is set in the eight words of a set from that register on.
+    #[inline]
+    pub(super) fn highest_of_set(&self, first: Register) -> Option<u8> {
+        let words = &self.words()[first.number() * STRIDE..][..8 * STRIDE];
+        (0..8).rev().find_map(|word| {
+            let bit = (words[word * STRIDE].load(Ordering::Relaxed) as u32).checked_ilog2()?;
+            Some((word * 32) as u8 + bit as u8)
+        })
+    }
+
     /// All zeros.
     pub(super) fn clear(&self) {
         self.words().iter().for_each(|word| word.store(0, Ordering::Relaxed));

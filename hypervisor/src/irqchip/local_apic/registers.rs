@@ -124,8 +124,7 @@ impl LocalApic {
     fn write_spurious_vector(&mut self, value: u32, now: u64) -> Effect {
         self.expire(now);
         self.spurious_vector = value & SPURIOUS_VECTOR_BITS;
-        // Whether ends of interrupts are told may be another.
-        self.requests_changed = true;
+        self.ends_changed = true;
         if self.software_enabled() {
             return Effect::None;
         }

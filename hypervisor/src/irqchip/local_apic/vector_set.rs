@@ -49,7 +49,10 @@ impl VectorSet {
 
     #[inline]
     pub(super) fn highest(&self, page: &RegisterPage) -> Option<u8> {
-        let mut occupied = if page.is_shared() { u8::MAX } else { self.occupied };
+        if page.is_shared() {
+            return page.highest_of_set(self.first);
+        }
+        let mut occupied = self.occupied;
         while let Some(word) = occupied.checked_ilog2() {
             let word = word as u8;
             if let Some(bit) = page.get(self.first.further(word)).checked_ilog2() {

@@ -103,10 +103,17 @@ impl LocalApic {
         if is_held_back { waits.into() } else { 0 }
     }
 
-    /// Whether the sets have changed by our hand since this was asked last, so that the processor has to be told.
+    /// Whether what is requested or in service has changed by our hand since this was asked last, so that the processor has to be
+    /// told.
     #[inline]
     pub fn take_changed_requests(&mut self) -> bool {
         mem::take(&mut self.requests_changed)
+    }
+
+    /// The same of [`Self::eoi_exits`].
+    #[inline]
+    pub fn take_changed_ends(&mut self) -> bool {
+        mem::take(&mut self.ends_changed)
     }
 
     /// The guest interrupt status with which the processor goes on: the highest vector that is requested, and the highest in

@@ -322,7 +322,7 @@ fn where_the_processor_plays_the_local_apic_only_the_8259as_are_injected_and_hav
     write_apic(&mut model, LINT0, EXT_INT);
     interrupt(&mut model, 0x40);
     // What it is told stands in a VMCS that is not enlightened.
-    assert!(model.state.apic.take_changed_requests());
+    assert!(model.state.apic.take_changed_requests() && model.state.apic.take_changed_ends());
     assert_eq!((injected(&mut model), windows(&mut model)), (None, (false, false)));
     assert!(model.guest().has_wake_up());
     press_key(&model);

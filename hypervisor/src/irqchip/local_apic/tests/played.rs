@@ -50,6 +50,8 @@ impl Played {
     fn enter(&mut self) {
         if self.apic.take_changed_requests() {
             [self.requesting, self.servicing] = self.apic.interrupt_status().to_le_bytes();
+        }
+        if self.apic.take_changed_ends() {
             self.eoi_exits = self.apic.eoi_exits();
         }
     }
