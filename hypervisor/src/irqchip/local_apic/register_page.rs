@@ -66,8 +66,7 @@ impl RegisterPage {
     }
 
     /// The highest bit that is set in the eight words of a set from that register on.
-    // By itself: it is long, and those whose sets no processor changes go without.
-    #[inline(never)]
+    #[inline]
     pub(super) fn highest_of_set(&self, first: Register) -> Option<u8> {
         let words = &self.words()[first.number() * STRIDE..][..8 * STRIDE];
         (0..8).rev().find_map(|word| {
