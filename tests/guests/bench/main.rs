@@ -19,6 +19,7 @@ fn run() {
     timer::measure(&mut bench);
     memory::measure(&mut bench);
     devices::measure(&mut bench);
-    // Who has begun with it does not go back.
+    // Who has begun with these does not go back.
     instructions::measure_x2apic(&mut bench);
+    instructions::measure_cr8(&mut bench);
 }
