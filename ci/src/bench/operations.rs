@@ -37,7 +37,7 @@ pub const OPERATIONS: &[Operation] = &[
     Operation::telling("mmio_read", "MMIO read, of the I/O APIC"),
     Operation::new("xapic_read", "MMIO read, of the local APIC's ID"),
     Operation::new("xapic_eoi", "end of interrupt, xAPIC"),
-    Operation::telling("x2apic_eoi", "end of interrupt, x2APIC"),
+    Operation::new("x2apic_eoi", "end of interrupt, x2APIC"),
     Operation::new("cr8_read", "read of CR8"),
     Operation::telling("cr8_write", "write of CR8"),
     Operation::telling("timer_latency", "timer interrupt, while running"),
