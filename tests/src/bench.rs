@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `bench: NAME N` | ticks of one, rounded down: the median of batches, each so short that few of them meet a timer of the system below |
 //! | `exits: NAME X.XX` | VM exits of one, on average, where there is the exerciser to ask |
-//! | `marked: NAME K R` | with `marks=1` on the command line: R of them were between the [marks](crate::marks) K and K + 1 |
+//! | `marked: NAME K R` | with `marks=1` on the command line: R of them were between the [marks] K and K + 1 |
 //!
 //! Where one tick is one instruction, ticks are instructions.
 
