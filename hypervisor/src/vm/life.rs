@@ -66,6 +66,8 @@ pub struct Life {
     vms: Vec<Declared>,
     /// Those that start by themselves and have not yet, by their index.
     waiting: VecDeque<usize>,
+    /// See [`Self::deadline`].
+    deadline: Option<u64>,
 }
 
 /// A VM of the manifest.
@@ -141,6 +143,7 @@ impl Life {
             attachment: Arc::new(Attachment::new(Attached::ToWhatRuns)),
             vms: Vec::new(),
             waiting: VecDeque::new(),
+            deadline: None,
         };
         match archive.map(Bundle::parse) {
             None => error!("no bundle: give the loader a tar with {MANIFEST} as a module"),
@@ -191,6 +194,12 @@ impl Life {
 
     /// Does what the operator asks of the VM of that name.
     pub fn apply(&mut self, name: &str, verb: Verb, board: &'static Board) -> Result<(), Refused> {
+        let applied = self.apply_to(name, verb, board);
+        self.look_ahead();
+        applied
+    }
+
+    fn apply_to(&mut self, name: &str, verb: Verb, board: &'static Board) -> Result<(), Refused> {
         let at = self.vms.iter().position(|declared| declared.config.name == name);
         let Some(at) = at else {
             let known: Vec<_> = self.vms.iter().map(|declared| declared.config.name.as_str()).collect();
@@ -211,6 +220,12 @@ impl Life {
 
     /// Reports those that have ended, and starts what is to be started. Whether there is anything left to wait for.
     pub fn manage(&mut self, board: &'static Board) -> bool {
+        let goes_on = self.manage_all(board);
+        self.look_ahead();
+        goes_on
+    }
+
+    fn manage_all(&mut self, board: &'static Board) -> bool {
         let now = board.time.now();
         for declared in &mut self.vms {
             if let Some(vm) = declared.take_ended() {
@@ -253,7 +268,12 @@ impl Life {
     /// When there will be something to manage though nobody says so, in the machine's time.
     #[must_use]
     pub fn deadline(&self) -> Option<u64> {
-        self.vms.iter().filter_map(|declared| declared.course.deadline()).min()
+        self.deadline
+    }
+
+    /// It is asked for whenever the CPU halts and wakes, so all of them are asked only when any may have changed.
+    fn look_ahead(&mut self) {
+        self.deadline = self.vms.iter().filter_map(|declared| declared.course.deadline()).min();
     }
 
     /// Which of them the console is attached to.
@@ -271,6 +291,7 @@ impl Life {
                 declared.carry_out(step);
             }
         }
+        self.look_ahead();
         board.cpus.notify(CpuNumber::BOOT, Attention::MANAGE);
     }
 
