@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 
 use crate::bench::footprint;
 use crate::bench::footprint::Footprint;
+use crate::bench::measure::Parts;
+use crate::bench::measure::lines;
 use crate::bundle::Manifest;
 use crate::bundle::VirtualMachine;
-use crate::cargo;
 use crate::image::Bundle;
 use crate::image::Image;
-use crate::lab::Console;
 use crate::lab::Machine;
 use crate::lab::Processor;
 use crate::workshop::Workshop;
@@ -35,21 +34,19 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(120);
 ///
 /// # Errors
 /// When something cannot be built or run, or does not report.
-pub fn measure(workshop: &Workshop) -> Result<Footprint> {
-    let satori = cargo::build_satori(workshop)?;
-    let guests = cargo::build_guests(workshop)?;
-    let guest = guests.into_iter().find(|guest| guest.name == GUEST);
-    let guest = guest.with_context(|| format!("cargo built no guest called {GUEST}"))?.file;
+pub fn measure(parts: &Parts<'_>) -> Result<Footprint> {
+    let Parts { workshop, satori, guests, .. } = parts;
+    let guest = guests.of(GUEST)?;
     // Each VM is the first of its machine: what a VM leaves in the heap, the next one need not take again.
     let boot = |cpus, vcpus| {
-        let machine = VirtualMachine { vcpus, ..VirtualMachine::new(GUEST, GUEST_MIB, guest.clone()) };
+        let machine = VirtualMachine { vcpus, ..VirtualMachine::new(GUEST, GUEST_MIB, guest) };
         let bundle = Bundle::Of(Manifest::in_turn(vec![machine]));
         let image = Image { satori: satori.clone(), command_line: "when-done=power-off".into(), bundle };
         lines(workshop, &image, cpus)
     };
     let (alone, one, several) = (boot(1, 1)?, boot(SEVERAL, 1)?, boot(SEVERAL, SEVERAL)?);
     let further = machine_kib(&several)?.saturating_sub(machine_kib(&one)?);
-    let mut sizes = footprint::of_image(&satori)?;
+    let mut sizes = footprint::of_image(satori)?;
     sizes.extend(footprint::of_code(workshop.root())?);
     let memory = [
         ("satori_kib_1_cpu", own_kib(&alone)?),
@@ -69,12 +66,7 @@ fn lines(workshop: &Workshop, image: &Image, cpus: u32) -> Result<Vec<String>> {
     image.write(workshop, &iso)?;
     let memory_mib = image.machine_memory_mib()?;
     let mut session = Machine { iso, processor: Processor::default(), cpus, memory_mib }.boot(workshop)?;
-    let mut lines = Vec::new();
-    while let Some(line) = session.line(LONGEST_SILENCE)? {
-        ensure!(!line.contains("PANIC in Satori"), "{line}");
-        lines.push(line);
-    }
-    Ok(lines)
+    lines::to_the_end(&mut session, LONGEST_SILENCE)
 }
 
 /// What Satori takes for itself.

@@ -104,7 +104,7 @@ fn jobs<'a>(parts: &'a Parts<'a>, filter: Filter<'a>) -> Vec<Job<'a>> {
     if filter.wants_footprint() {
         jobs.push(Box::new(move || {
             let step = Step::start("measuring Satori's footprint");
-            let footprint = footprint::measure(parts.workshop)?;
+            let footprint = footprint::measure(parts)?;
             step.done();
             Ok(Figures { footprint, ..Figures::default() })
         }));
